@@ -25,6 +25,8 @@ const PROGRAMS: &[(&[&str], &str, &str)] = &[
     ),
     (&["node", "--version"], "nodejs", "runs the other example receiver of callbacks"),
     (&["npm", "--version"], "npm", "installs another implementation of Web Push's encryption"),
+    (&["nginx", "-v"], "nginx-light", "stands in front of the server, as docs/operating.md says"),
+    (&["haproxy", "-v"], "haproxy", "likewise"),
 ];
 
 /// Installs missing programs if this user may; otherwise prints what to install.

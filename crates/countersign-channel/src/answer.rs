@@ -21,7 +21,7 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use countersign_http::body_limit;
-use countersign_node::log;
+use countersign_node::{history, log};
 
 /// A refusal for a device, over HTTP or on the channel.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ impl From<Code> for Refused {
 
 impl From<DeviceError> for Refused {
     fn from(error: DeviceError) -> Self {
+        history::counted(&error);
         match error {
             Error::Refused(refusal) => Self(refused(&refusal)),
             Error::Failed(fault) => fault.into(),
@@ -50,6 +51,7 @@ impl From<ActorError> for Refused {
 
 impl From<EnrolError> for Refused {
     fn from(error: EnrolError) -> Self {
+        history::counted(&error);
         match error {
             Error::Refused(EnrolRefusal::NotActivated) => Code::EnrolmentRefused.into(),
             Error::Refused(EnrolRefusal::KeyUsed) => Code::KeyUsed.into(),
@@ -135,7 +137,7 @@ fn refused(refusal: &DeviceRefusal) -> RefusalBody {
             return RefusalBody { message, ..RefusalBody::new(Code::BadSignature) };
         }
         DeviceRefusal::KeyUsed => Code::KeyUsed,
-        DeviceRefusal::ManyIdentities => Code::BadRequest,
+        DeviceRefusal::ManyIdentities | DeviceRefusal::KeyUnproved => Code::BadRequest,
     };
     RefusalBody::new(code)
 }
@@ -174,7 +176,7 @@ pub fn sealed(taken: &Taken, device: &DeviceName) -> String {
         }
     };
     let chosen = !spec.selectors.is_empty() || spec.formats.accept(SignatureFormat::Raw);
-    let fit = taken.device.fit(spec.usage(), &spec.selectors);
+    let fit = taken.device.fit(spec.usage(), &spec.selectors, taken.at);
     let content = body::Content {
         id: wire_id(&taken.transaction),
         client: spec.client_name.clone(),

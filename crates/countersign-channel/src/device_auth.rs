@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use bytes::Bytes;
+use countersign_core::event::{Actor, EventKind, NewEvent, Subject};
 use countersign_core::id::{DeviceId, TenantName};
 use countersign_wire::body::{Code, RefusalBody};
 use countersign_wire::id::DeviceName;
@@ -42,7 +43,7 @@ impl Devices {
     /// `unauthorised` with the server's time for any invalid token; `too_many` for a device that
     /// makes more calls than are remembered; and the refusals of invalid bodies.
     pub(super) async fn prove(&self, request: Request) -> Result<AuthenticatedDevice, Refused> {
-        let is_bodiless = request.method() == Method::GET;
+        let is_bodiless = matches!(*request.method(), Method::GET | Method::DELETE);
         if !is_bodiless && !body_limit::is(request.headers(), "application/json") {
             return Err(Code::UnsupportedMediaType.into());
         }
@@ -67,19 +68,23 @@ impl Devices {
         let (tenant, device) = ids(&name).ok_or_else(|| self.stranger(BadToken::Malformed))?;
         let key = self.auth_key(&tenant, device).await?;
         let key = key.ok_or_else(|| self.stranger(BadToken::OtherDevice))?;
+        let stranger = |bad| {
+            self.note_refused(&tenant, device, bad);
+            self.stranger(bad)
+        };
         let (room, now) = (&self.0, self.0.core.now());
         let (origins, call) = (&room.rules.origins, (method.as_str(), path.as_str()));
         // The body is read only after the token's head was verified.
         let head = jws::verify_call_head(&token, &key, &name, origins, call, since_epoch(now))
-            .map_err(|bad| self.stranger(bad))?;
+            .map_err(&stranger)?;
         if let Some(Peer(peer)) = request.extensions().get() {
             room.known.remember(peer.ip());
         }
         let body = body_limit::any(request).await?;
-        let proven = head.with_body(&body).map_err(|bad| self.stranger(bad))?;
+        let proven = head.with_body(&body).map_err(&stranger)?;
         room.keys.remember(&tenant, device, &key);
         room.replays.accept(&name, &proven, now).map_err(|why| match why {
-            Unaccepted::Stale => self.stranger(BadToken::Stale),
+            Unaccepted::Stale => stranger(BadToken::Stale),
             Unaccepted::TooMany => Code::TooMany.into(),
         })?;
         Ok(AuthenticatedDevice { tenant, device, name, auth_key: key, body })
@@ -98,6 +103,19 @@ impl Devices {
         let found = self.0.core.read().device(tenant, device).await?;
         let key = found.and_then(|found| VerifyingKey::from_point(&found.value.auth_key).ok());
         Ok(key.map(Arc::new))
+    }
+
+    /// Has the history know that a token of a device was refused.
+    fn note_refused(&self, tenant: &TenantName, device: DeviceId, bad: BadToken) {
+        let core = &self.0.core;
+        core.notifier().note_refused(NewEvent {
+            tenant: Some(tenant.clone()),
+            at: core.now(),
+            kind: EventKind::DeviceRefused,
+            actor: Actor::Unknown,
+            subject: Subject::Device(device),
+            details: vec![("reason", bad.to_string())],
+        });
     }
 
     /// Refuses, and sends the server's time, so that a device with a wrong clock can correct

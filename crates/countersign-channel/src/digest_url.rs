@@ -16,20 +16,17 @@ use countersign_core::refusal::{DeviceError, DeviceRefusal, Fault};
 use countersign_core::spec::Document;
 use countersign_proof::BadProof;
 use countersign_proof::raw::Hash;
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, StatusCode};
+use reqwest::Certificate;
 use serde::Deserialize;
 use url::Url;
 
 use countersign_config::FetchHost;
-use countersign_egress::names;
+use countersign_egress::fetch::{FetchLimits, fetch};
 use countersign_egress::resolve::Resolver;
 use countersign_node::Core;
 
-/// The largest answer; a digest with its algorithm has up to 200 bytes.
-const ANSWER_BYTES_MAX: usize = 4 * 1024;
-/// The longest that a device waits for an answer to its signature.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+/// A digest with its algorithm has up to 200 bytes; a device waits for the answer to its signature.
+const LIMITS: FetchLimits = FetchLimits { wait: Duration::from_secs(5), bytes: 4 * 1024 };
 const ASKING: &str = "asking a digest_url";
 
 /// Fetches digests. Clones share the same state.
@@ -79,8 +76,7 @@ impl DigestUrlVerifier {
         let Some(url) = self.asked(tenant, document) else { return Ok(()) };
         let given = Some(spec.content.bytes.as_slice()).filter(|bytes| !bytes.is_empty());
         let Some(signed) = given.or(raw.digest) else { return Ok(()) };
-        let asked = names::on_behalf_of(tenant, self.ask(url, document));
-        let (told, by) = asked.await?;
+        let (told, by) = self.ask(tenant, url, document).await?;
         if told != signed || by != raw.algorithm.hash() {
             return Err(DeviceRefusal::BadProof(BadProof::OtherContent).into());
         }
@@ -97,32 +93,16 @@ impl DigestUrlVerifier {
         self.0.hosts.iter().any(is).then_some(url)
     }
 
-    async fn ask(&self, url: Url, document: &Document) -> Result<(Vec<u8>, Hash), Fault> {
-        let failed = Fault::while_doing::<reqwest::Error>;
-        self.0.resolver.check_url(&url).map_err(Fault::while_doing(ASKING))?;
+    async fn ask(
+        &self,
+        tenant: &TenantName,
+        url: Url,
+        document: &Document,
+    ) -> Result<(Vec<u8>, Hash), Fault> {
         let roots = document.root_certs.iter().map(|der| Certificate::from_der(der));
-        let roots = roots.collect::<Result<Vec<_>, _>>().map_err(failed(ASKING))?;
-        let client = Client::builder()
-            .dns_resolver(self.0.resolver.clone())
-            .tls_certs_only(roots)
-            .redirect(Policy::none())
-            .no_proxy()
-            .https_only(true)
-            .referer(false)
-            .timeout(WAIT_MAX)
-            .build()
-            .map_err(failed(ASKING))?;
-        let mut answer = client.get(url).send().await.map_err(failed(ASKING))?;
-        if answer.status() != StatusCode::OK {
-            return Err(Fault::new(ASKING, format!("it answered {}", answer.status())));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed(ASKING))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_BYTES_MAX {
-                return Err(Fault::new(ASKING, "its answer is too long"));
-            }
-        }
+        let roots = roots.collect::<Result<Vec<_>, _>>().map_err(Fault::while_doing(ASKING))?;
+        let body = fetch(&self.0.resolver, tenant, url, roots, LIMITS).await;
+        let body = body.map_err(Fault::while_doing(ASKING))?;
         let DigestAnswer { digest_value, digest_algorithm } =
             serde_json::from_slice(&body).map_err(Fault::while_doing(ASKING))?;
         let digest = BASE64.decode(digest_value).map_err(Fault::while_doing(ASKING))?;

@@ -17,6 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 use countersign_core::device::{About, Device, DeviceStatus, Identity};
 use countersign_core::engine::Enrolled;
 use countersign_core::enrolment::{Activation, Enrolment, IdentityKey, Redeemed};
+use countersign_core::event::{self, Actor, EventKind, NewEvent};
 use countersign_core::id::{BadName, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::limits::{
     ACTIVATIONS_LISTED_MAX, COMMIT_TRIES_MAX, FRAME_BYTES_MAX, IDENTITIES_PER_DEVICE_MAX,
@@ -72,6 +73,7 @@ pub(super) async fn enrol(
         mac: header(code::HEADER).to_owned(),
         request: sha256(&body),
         counters: devices.counters(&asked, address),
+        address,
     };
 
     for _ in 0..COMMIT_TRIES_MAX {
@@ -89,6 +91,7 @@ struct CodeProof {
     /// SHA-256 of the body.
     request: [u8; 32],
     counters: Vec<Counter>,
+    address: IpAddr,
 }
 
 /// An activation whose code the request proved, and how the request may use it.
@@ -164,8 +167,8 @@ impl Devices {
     ) -> Result<Admitted, Refused> {
         let refused = || Refused::from(Code::EnrolmentRefused);
         let name: TenantName = asked.tenant.parse().map_err(|_| refused())?;
-        let user: UserName = asked.user.parse().map_err(|_| refused())?;
-        let snapshot = self.0.core.enrolment_snapshot(&name, &user).await?;
+        let user_name: UserName = asked.user.parse().map_err(|_| refused())?;
+        let snapshot = self.0.core.enrolment_snapshot(&name, &user_name).await?;
         let is_right =
             |code: &ActivationCode| code.check_digest(Side::Request, &proof.request, &proof.mac);
         let found = redemption(snapshot.activations, proof.request, now, is_right);
@@ -176,7 +179,10 @@ impl Devices {
             Some(right) if !right.0.activation.value.chosen => right,
             right => {
                 self.0.tries.judge(&proof.counters, now, || right).map_err(|wrong| match wrong {
-                    Wrong::Guess => refused(),
+                    Wrong::Guess => {
+                        self.note_refused_enrolment(&name, &user_name, proof.address);
+                        refused()
+                    }
                     Wrong::TooMany => Code::TooMany.into(),
                 })?
             }
@@ -191,6 +197,19 @@ impl Devices {
             }
         };
         Ok(Admitted { tenant, user, redemption, push })
+    }
+
+    /// Has the history know that an enrolment was refused, whether the user exists or not.
+    fn note_refused_enrolment(&self, tenant: &TenantName, user: &UserName, address: IpAddr) {
+        let core = &self.0.core;
+        core.notifier().note_refused(NewEvent {
+            tenant: Some(tenant.clone()),
+            at: core.now(),
+            kind: EventKind::EnrolmentRefused,
+            actor: Actor::Unknown,
+            subject: event::Subject::User(user.clone()),
+            details: vec![("address", address.to_string())],
+        });
     }
 
     /// Creates the device with its names, certificates and secrets, and the keys of its identities.
@@ -208,8 +227,7 @@ impl Devices {
             SerialNumber { base: user.serial_base, sequence: user.devices_made + 1 };
         let (mut identities, mut keys) = (Vec::new(), Vec::new());
         for (request, wanted) in requests(asked)?.into_iter().zip(&asked.identities) {
-            let issued =
-                request.issue(tenant, signer, &user.name, serial_number, random_u128(), now);
+            let issued = request.issue(tenant, signer, &user.name, serial_number, self.terms());
             let issued = issued.map_err(|fault| {
                 error!("Failed while issuing a certificate: {fault:#}");
                 Refused::from(Code::Internal)
@@ -220,6 +238,9 @@ impl Devices {
                 usage: identities::usage(wanted.usage),
                 certificate: issued.certificate,
                 chain: vec![tenant.authority_certificate.clone()],
+                valid_until: issued.valid_until,
+                imported: false,
+                renewal: None,
                 labels: admitted.redemption.activation.value.labels.clone(),
                 proposed_labels: wanted.proposed_labels.clone(),
                 enabled: true,
@@ -375,7 +396,7 @@ fn created(answer: Vec<u8>, code: &ActivationCode) -> Response {
     (StatusCode::CREATED, headers, answer).into_response()
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, bytes);
     digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
 }
@@ -383,6 +404,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use countersign_core::enrolment::ActivationState;
+    use countersign_core::event::Actor;
 
     use super::*;
 
@@ -393,6 +415,7 @@ mod tests {
             user: "jane".parse().unwrap(),
             code: Secret::new(code.as_bytes().to_vec()),
             not_after: Timestamp(10),
+            maker: Actor::Server,
             secret: false,
             chosen: true,
             labels: Vec::new(),

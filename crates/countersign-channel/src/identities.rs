@@ -1,6 +1,6 @@
 //! `POST /device/v1/identities`: a further identity of an enrolled device. The device proves that
 //! it holds the key. The certificate is issued by the tenant's authority, or comes from one that
-//! the tenant trusts.
+//! the tenant trusts. `renewal.rs` renews it.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -11,6 +11,7 @@ use countersign_core::id::IdentityId;
 use countersign_core::name;
 use countersign_core::port::{Keys as _, Signer, SigningRole};
 use countersign_core::tenant::Tenant;
+use countersign_core::time::Timestamp;
 use countersign_proof::public_key;
 use countersign_wire::body::{self, Code, Imported, IssuedIdentity, Use};
 use countersign_wire::key_proof::{KeyStatement, Subject};
@@ -19,7 +20,7 @@ use tracing::info;
 
 use super::answer::Refused;
 use super::{AuthenticatedDevice, Devices};
-use countersign_node::authority;
+use countersign_node::authority::{self, Terms};
 
 /// Adds an identity; a repeated request with the same key gets the same answer.
 pub(super) async fn add(
@@ -58,12 +59,54 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(issued)))
 }
 
-/// Where the certificate of a new identity comes from.
-enum Source<'a, S> {
+/// Where the certificate of an identity comes from.
+pub(super) enum Source<'a, S> {
     /// The device has it from an authority that the tenant trusts.
     Imported(&'a Imported),
     /// The tenant's own authority issues it, with this key.
     Issued(S),
+}
+
+/// A certificate for an identity.
+pub(super) struct Certified {
+    pub(super) certificate: Vec<u8>,
+    pub(super) chain: Vec<Vec<u8>>,
+    /// The serial number, if the tenant's own authority issued it.
+    pub(super) serial: Option<u128>,
+    pub(super) valid_until: Timestamp,
+}
+
+impl<S: Signer> Source<'_, S> {
+    /// The certificate for the key of `request`.
+    ///
+    /// # Errors
+    /// If it cannot be issued.
+    pub(super) fn certify(
+        &self,
+        request: &authority::Request,
+        tenant: &Tenant,
+        device: &Device,
+        terms: Terms,
+    ) -> Result<Certified, Fault> {
+        match self {
+            Self::Imported(Imported { certificate, chain }) => {
+                let (certificate, chain) = (certificate.clone(), chain.clone());
+                // The engine sets the end, when it has verified the certificate.
+                Ok(Certified { certificate, chain, serial: None, valid_until: Timestamp(0) })
+            }
+            Self::Issued(signer) => {
+                let (user, number) = (&device.user, device.serial_number);
+                let issued = request.issue(tenant, signer, user, number, terms);
+                let issued = issued.map_err(Fault::while_doing("issuing a certificate"))?;
+                Ok(Certified {
+                    certificate: issued.certificate,
+                    chain: vec![tenant.authority_certificate.clone()],
+                    serial: Some(issued.serial),
+                    valid_until: issued.valid_until,
+                })
+            }
+        }
+    }
 }
 
 /// The certificate request, whose key proved that it belongs to this device.
@@ -92,24 +135,15 @@ impl Devices {
         device: &Device,
     ) -> Result<NewIdentity, Fault> {
         let core = &self.0.core;
-        let (certificate, chain, certificate_serial) = match source {
-            Source::Imported(Imported { certificate, chain }) => {
-                (certificate.clone(), chain.clone(), None)
-            }
-            Source::Issued(signer) => {
-                let (user, number) = (&device.user, device.serial_number);
-                let serial = core.random_u128();
-                let issued = request.issue(tenant, signer, user, number, serial, core.now());
-                let issued = issued.map_err(Fault::while_doing("issuing a certificate"))?;
-                let chain = vec![tenant.authority_certificate.clone()];
-                (issued.certificate, chain, Some(issued.serial))
-            }
-        };
+        let certified = source.certify(request, tenant, device, self.terms())?;
         let identity = Identity {
             id: IdentityId(core.random_u128()),
             usage: usage(asked.usage),
-            certificate,
-            chain,
+            certificate: certified.certificate,
+            chain: certified.chain,
+            valid_until: certified.valid_until,
+            imported: matches!(source, Source::Imported(_)),
+            renewal: None,
             labels: Vec::new(),
             proposed_labels: asked.proposed_labels.clone(),
             enabled: true,
@@ -118,7 +152,7 @@ impl Devices {
         let key = IdentityKey {
             identity: identity.id,
             key_digest: request.key_digest(),
-            certificate_serial,
+            certificate_serial: certified.serial,
         };
         Ok(NewIdentity { identity, key })
     }

@@ -16,17 +16,20 @@ mod calls;
 mod device_auth;
 pub mod digest_url;
 mod enrolment;
+mod goodbye;
 mod identities;
 mod keys;
 mod push;
+mod renewal;
 mod replays;
 mod websocket;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{MethodRouter, any, get, post, put};
+use axum::routing::{MethodRouter, any, delete, get, post, put};
 use countersign_core::session::Pace;
 use countersign_core::time::Timestamp;
 use countersign_wire::body::Code;
@@ -38,6 +41,7 @@ use crate::digest_url::DigestUrlVerifier;
 use countersign_delivery::push::Pushes;
 use countersign_http::listen::KnownNetworks;
 use countersign_http::tries::Tries;
+use countersign_node::authority::Terms;
 use countersign_node::task::Shutdown;
 use countersign_node::{Core, PrivateKeys};
 
@@ -48,6 +52,8 @@ pub struct ChannelSettings {
     pub origins: Vec<String>,
     /// The server's name for people.
     pub server_name: String,
+    /// The lifetime of the certificates of devices' identities.
+    pub certificate_life: Duration,
     /// The intervals that keep channels alive.
     pub pace: Pace,
     /// Wrong activation codes for one user from one address in a minute.
@@ -119,6 +125,13 @@ impl Devices {
         &self.0.digest_url
     }
 
+    /// The terms of a certificate that is issued now.
+    fn terms(&self) -> Terms {
+        let core = &self.0.core;
+        let (serial, lifetime) = (core.random_u128(), self.0.rules.certificate_life);
+        Terms { serial, now: core.now(), lifetime }
+    }
+
     /// When devices' calls can be answered: when the first tokens are made that cannot have been
     /// used before this process began.
     pub fn opens_at(&self) -> Timestamp {
@@ -140,6 +153,8 @@ pub fn router(devices: Devices) -> Router {
     Router::new()
         .route("/device/v1/enrolments", known(post(enrolment::enrol)))
         .route("/device/v1/identities", known(post(identities::add)))
+        .route("/device/v1/identities/{id}/certificate", known(post(renewal::renew)))
+        .route("/device/v1/device", known(delete(goodbye::say)))
         .route("/device/v1/pin", known(put(calls::set_pin)))
         .route("/device/v1/push", known(put(push::register).get(push::registered)))
         .route("/device/v1/offers", known(get(calls::offers)))

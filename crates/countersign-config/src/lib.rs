@@ -12,6 +12,7 @@
     reason = "an internal crate: its interface is for the server's other crates"
 )]
 
+mod certificates;
 mod channel;
 mod delivery;
 mod enrolment;
@@ -36,6 +37,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+pub use self::certificates::CertificatesConfig;
 pub use self::channel::ChannelConfig;
 pub use self::delivery::DeliveryConfig;
 pub use self::enrolment::EnrolmentConfig;
@@ -67,6 +69,8 @@ pub struct Config {
     pub tokens: TokensConfig,
     /// `[enrolment]`
     pub enrolment: EnrolmentConfig,
+    /// `[certificates]`
+    pub certificates: CertificatesConfig,
     /// `[locks]`
     pub locks: LocksConfig,
     /// `[channel]`
@@ -114,11 +118,13 @@ impl Config {
     }
 
     fn read(mut layers: Layers) -> anyhow::Result<Self> {
+        let certificates = CertificatesConfig::read(&mut layers)?;
         let config = Self {
-            server: ServerConfig::read(&mut layers)?,
+            server: ServerConfig::read(&mut layers, certificates.clone())?,
             transactions: TransactionsConfig::read(&mut layers)?,
             tokens: TokensConfig::read(&mut layers)?,
             enrolment: EnrolmentConfig::read(&mut layers)?,
+            certificates,
             locks: LocksConfig::read(&mut layers)?,
             channel: ChannelConfig::read(&mut layers)?,
             onespan: OneSpanConfig::read(&mut layers)?,
@@ -312,6 +318,22 @@ mod tests {
             assert!(error.contains("`trustedx.device_types`, entry 1"), "{error}");
         }
         assert!(refused("[trustedx]\ndevice_types = 'phone'", &[]).contains("a list of tables"));
+    }
+
+    #[test]
+    fn lifetimes_of_certificates_are_days_and_end_with_the_authority_at_the_latest() {
+        let days = |days: u32| Duration::from_hours(24) * days;
+        let read = |file: &str| load(&format!("[certificates]\n{file}"), &[]).unwrap().certificates;
+        let default = read("");
+        assert_eq!((default.identity, default.authority), (days(3 * 365), days(20 * 365)));
+        assert_eq!((default.server, default.warn), (days(397), days(30)));
+        assert_eq!(read("identity_days = 1").identity, days(1));
+        for bad in ["identity_days = 0", "server_days = 36501", "warn_days = \"30\""] {
+            let error = refused(&format!("[certificates]\n{bad}"), &[]);
+            assert!(error.contains("`certificates."), "{error}");
+        }
+        let error = refused("[certificates]\nauthority_days = 1000", &[]);
+        assert!(error.contains("`certificates.authority_days` is at least"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::layers::Layers;
 
@@ -17,8 +17,8 @@ pub struct ObserveConfig {
     pub listen_chosen: bool,
     /// If less of the ledger's disk is free, in bytes, the server is not ready.
     pub disk_free_min: u64,
-    /// What is logged: directives of `tracing_subscriber::EnvFilter`.
-    pub log: String,
+    /// What is logged: a level for all, and for each named module.
+    pub log: Targets,
     /// The format of a log line.
     pub log_format: LogFormat,
 }
@@ -35,8 +35,6 @@ pub enum LogFormat {
 impl ObserveConfig {
     pub(super) fn read(layers: &mut Layers) -> anyhow::Result<Self> {
         let listen = layers.take("observe.listen");
-        let log = layers.take("observe.log");
-        log.parse::<EnvFilter>()?;
         Ok(Self {
             listen: listen.parse()?,
             listen_chosen: !listen.is_default(),
@@ -44,7 +42,7 @@ impl ObserveConfig {
                 let mebibytes = layers.take("observe.disk_free_mebibytes_min").number()?;
                 u64::from(mebibytes) * 1024 * 1024
             },
-            log: log.text()?.to_owned(),
+            log: layers.take("observe.log").parse()?,
             log_format: layers.take("observe.log_format").parse()?,
         })
     }

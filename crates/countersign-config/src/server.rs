@@ -12,6 +12,7 @@ use countersign_core::name::normal_form;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::certificates::CertificatesConfig;
 use super::delivery::Network;
 use super::layers::Layers;
 
@@ -68,6 +69,8 @@ pub struct ServerConfig {
     pub name: String,
     /// The source of the TLS certificate.
     pub tls: Tls,
+    /// The lifetimes of certificates, with [`Tls::Own`].
+    pub lifetimes: CertificatesConfig,
     /// The header in which the proxy in front gives the client's address.
     pub client_address_header: Option<HeaderName>,
     /// How many connections may be open at once, and from which networks.
@@ -111,7 +114,7 @@ pub enum Tls {
 pub struct PublicAddress(String);
 
 impl ServerConfig {
-    pub(super) fn read(layers: &mut Layers) -> anyhow::Result<Self> {
+    pub(super) fn read(layers: &mut Layers, lifetimes: CertificatesConfig) -> anyhow::Result<Self> {
         let addresses = layers.take("server.public_addresses");
         let header = layers.take("server.client_address_header");
         let default_tenant = layers.take("server.default_tenant");
@@ -123,6 +126,7 @@ impl ServerConfig {
             name: layers.take("server.name").parse::<Name>()?.0,
             shares: read_shares(layers, tls == Tls::InFront)?,
             tls,
+            lifetimes,
             header: layers.take("server.header_seconds").seconds()?,
             body: layers.take("server.body_seconds").seconds()?,
             idle: layers.take("server.idle_seconds").seconds()?,
@@ -280,7 +284,8 @@ mod tests {
     fn read(text: &str) -> Result<ServerConfig, String> {
         let mut layers = Layers::compiled_in();
         layers.lay_file("c.toml".as_ref(), &format!("[server]\n{text}")).unwrap();
-        ServerConfig::read(&mut layers).map_err(|error| error.to_string())
+        let lifetimes = CertificatesConfig::read(&mut layers).unwrap();
+        ServerConfig::read(&mut layers, lifetimes).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -5,21 +5,25 @@
 //! any node, with as many attempts as needed. Waking a connected device or a waiting caller is a
 //! notification, not a delivery.
 //!
-//! Each delivery has a [`Destination`], one for each receiver of each tenant. [`Capacity`] and
-//! [`Circuit`] are kept for each destination, so that a slow receiver delays only its own
-//! deliveries. Pushes have a capacity of their own, so that callbacks and pushes do not delay each
-//! other.
+//! Each delivery has a [`Destination`]: one endpoint of a receiver. A failure belongs to its
+//! endpoint first. Only if several endpoints of a receiver fail is it the receiver's:
+//! see [`circuit`]. [`capacity`] limits the calls in progress, [`selection`] chooses the next ones
+//! fairly, and [`calls`] is both for one node.
+
+pub mod calls;
+pub mod capacity;
+pub mod circuit;
+pub mod selection;
 
 use core::cmp::Ordering;
 use core::fmt;
+use core::hash::{Hash as _, Hasher as _};
 use core::str::FromStr;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::hash::DefaultHasher;
 
 use crate::id::{DeliveryId, DeviceId, TenantName, TransactionId};
-use crate::limits::{
-    DELIVERY_ATTEMPTS_MAX, DELIVERY_BACKOFF_MAX, DELIVERY_FAILURES_MAX, DELIVERY_PAUSE_MAX,
-};
+use crate::limits::DELIVERY_ATTEMPTS_MAX;
 use crate::push::{self, Provider, PushAddress};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
@@ -33,21 +37,35 @@ pub enum DeliveryKind {
     Push(DeviceId),
 }
 
-/// The receiver of a tenant's deliveries.
+/// Where the deliveries of one queue go: an endpoint of a receiver.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Destination {
+    /// The server that receives the deliveries.
+    pub receiver: Receiver,
+    /// The part of the server that accepts or refuses them.
+    pub endpoint: EndpointId,
+}
+
+/// The server that receives a tenant's deliveries.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Receiver {
     /// The tenant that sends the deliveries.
     pub tenant: TenantName,
-    /// The server that receives them.
-    pub endpoint: Endpoint,
+    /// The server.
+    pub host: Host,
 }
+
+/// The endpoint of a delivery: the client and the path of a callback, or the address of a push. It
+/// is a digest, because a path or an address may be a secret.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct EndpointId(u64);
 
 /// The server that receives deliveries.
 ///
-/// The ledger stores an endpoint as the text that [`fmt::Display`] writes, and endpoints are
-/// ordered by that text.
+/// The ledger stores a host as the text that [`fmt::Display`] writes, and hosts are ordered by that
+/// text.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Endpoint {
+pub enum Host {
     /// The receiver of a client's callbacks.
     Callback {
         /// Host and port, as the callback's URL writes them.
@@ -63,10 +81,10 @@ pub enum Endpoint {
     },
 }
 
-/// A text that names no endpoint.
+/// A text that names no host of deliveries.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the text names no push service")]
-pub struct BadEndpoint;
+pub struct BadHost;
 
 /// The prefix of every push service's text. No callback's text has it, because host and port
 /// contain no slash.
@@ -160,23 +178,72 @@ impl NewDelivery {
     pub fn callback(id: DeliveryId, transaction: &Transaction) -> Option<Self> {
         let spec = &transaction.spec;
         // The dialect has normalised the URL.
-        let authority = push::host(&spec.callback.as_ref()?.url).to_owned();
-        let endpoint = Endpoint::Callback { authority };
-        let destination = Destination { tenant: spec.tenant.clone(), endpoint };
+        let url = spec.callback.as_ref()?.url.as_str();
+        let host = Host::Callback { authority: push::host(url).to_owned() };
+        let receiver = Receiver { tenant: spec.tenant.clone(), host };
+        let endpoint = EndpointId::of_callback(spec.client.as_str(), url);
+        let destination = Destination { receiver, endpoint };
         Some(Self { id, kind: DeliveryKind::Callback, destination, due_at: transaction.moment() })
     }
 }
 
 impl Destination {
-    /// Whether it is a push service.
+    /// Where pushes to a device of this tenant go. `app` is the application that the device
+    /// reports.
+    #[must_use]
+    pub fn of_push(tenant: &TenantName, address: &PushAddress, app: &str) -> Self {
+        let receiver = Receiver { tenant: tenant.clone(), host: Host::of_push(address, app) };
+        Self { receiver, endpoint: EndpointId::of(&[address.provider.as_str(), &address.token]) }
+    }
+
+    /// The tenant that sends the deliveries.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantName {
+        &self.receiver.tenant
+    }
+
+    /// The server that receives the deliveries.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.receiver.host
+    }
+
+    /// Whether it is a push service's.
     #[must_use]
     pub fn is_push(&self) -> bool {
-        matches!(self.endpoint, Endpoint::Push { .. })
+        matches!(self.receiver.host, Host::Push { .. })
     }
 }
 
-impl Endpoint {
-    /// The endpoint of pushes to a device. `app` is the application that the device reports.
+impl EndpointId {
+    /// The endpoint with this number, as the ledger stores it.
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number & (u64::MAX >> 1))
+    }
+
+    /// Its number, of 63 bits.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The endpoint of a client's callbacks to this URL. The query does not count, because it often
+    /// differs with each transaction.
+    fn of_callback(client: &str, url: &str) -> Self {
+        let path = url.split(['?', '#']).next().unwrap_or_default();
+        Self::of(&[client, path])
+    }
+
+    fn of(parts: &[&str]) -> Self {
+        let mut digest = DefaultHasher::new();
+        parts.hash(&mut digest);
+        Self::from_number(digest.finish())
+    }
+}
+
+impl Host {
+    /// The host of pushes to a device. `app` is the application that the device reports.
     #[must_use]
     pub fn of_push(address: &PushAddress, app: &str) -> Self {
         let part = match address.provider {
@@ -195,34 +262,34 @@ impl Endpoint {
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.parts().into_iter().try_for_each(|part| f.write_str(part))
     }
 }
 
-impl FromStr for Endpoint {
-    type Err = BadEndpoint;
+impl FromStr for Host {
+    type Err = BadHost;
 
-    fn from_str(text: &str) -> Result<Self, BadEndpoint> {
+    fn from_str(text: &str) -> Result<Self, BadHost> {
         let Some(push) = text.strip_prefix(PUSH_PREFIX) else {
             return Ok(Self::Callback { authority: text.to_owned() });
         };
-        let (provider, part) = push.split_once('/').ok_or(BadEndpoint)?;
+        let (provider, part) = push.split_once('/').ok_or(BadHost)?;
         let provider = Provider::ALL.into_iter().find(|one| one.as_str() == provider);
-        Ok(Self::Push { provider: provider.ok_or(BadEndpoint)?, part: part.to_owned() })
+        Ok(Self::Push { provider: provider.ok_or(BadHost)?, part: part.to_owned() })
     }
 }
 
 /// By the text, which is the order of the rows in the ledger.
-impl Ord for Endpoint {
+impl Ord for Host {
     fn cmp(&self, other: &Self) -> Ordering {
-        let bytes = |endpoint| Self::parts(endpoint).into_iter().flat_map(str::bytes);
+        let bytes = |host| Self::parts(host).into_iter().flat_map(str::bytes);
         bytes(self).cmp(bytes(other))
     }
 }
 
-impl PartialOrd for Endpoint {
+impl PartialOrd for Host {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -272,171 +339,16 @@ impl RetryPolicy {
     }
 
     /// The first wait, doubled `times`, at most `max`.
-    fn doubled(&self, times: u16, max: Duration) -> Duration {
+    #[must_use]
+    pub fn doubled(&self, times: u16, max: Duration) -> Duration {
         self.first.saturating_mul(1 << u32::from(times).min(20)).min(max)
-    }
-}
-
-/// Whether a destination's receiver is called at all. The circuit is closed until
-/// [`DELIVERY_FAILURES_MAX`] failures in a row. Then it is open for a pause, after which one
-/// delivery probes the receiver.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Circuit {
-    in_a_row: u16,
-    openings: u16,
-    shut_until: Option<Timestamp>,
-    failed_at: Timestamp,
-}
-
-impl Circuit {
-    /// The number of deliveries that may be in progress at once; `max` if the circuit is closed.
-    #[must_use]
-    pub fn lets(&self, max: u16, now: Timestamp) -> u16 {
-        match self.shut_until {
-            None => max,
-            Some(until) if now < until => 0,
-            Some(_) => 1,
-        }
-    }
-
-    /// Records a failure. Answers whether it opened the circuit.
-    pub fn failed(&mut self, now: Timestamp, retry: &RetryPolicy, asked: Option<Duration>) -> bool {
-        self.in_a_row = self.in_a_row.saturating_add(1);
-        self.failed_at = now;
-        let was_called = self.shut_until.is_none_or(|until| now >= until);
-        if self.in_a_row < DELIVERY_FAILURES_MAX || !was_called {
-            return false;
-        }
-        let first = self.openings == 0;
-        self.openings = self.openings.saturating_add(1);
-        let pause = retry.doubled(self.openings, DELIVERY_PAUSE_MAX.min(retry.longest));
-        let asked = asked.unwrap_or_default().min(DELIVERY_PAUSE_MAX);
-        self.shut_until = Some(now + pause.max(asked));
-        first
-    }
-
-    /// Whether the last failure is too old to matter: every delivery that waited for a retry has
-    /// had one since.
-    #[must_use]
-    pub fn is_stale(&self, now: Timestamp) -> bool {
-        now >= self.failed_at + 2 * DELIVERY_BACKOFF_MAX
-    }
-
-    /// Whether the circuit is open: the receiver is called only for probes.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.shut_until.is_some()
-    }
-}
-
-/// The limits of deliveries in progress: in all, for one tenant, for one destination. One receiver
-/// cannot use the whole capacity, and neither can a tenant with many receivers. Callbacks and
-/// pushes have separate capacities.
-#[derive(Clone, Debug)]
-pub struct Capacity {
-    callbacks: Permits,
-    pushes: Permits,
-    limited: BTreeMap<Destination, u16>,
-}
-
-#[derive(Clone, Debug)]
-struct Permits {
-    free: u16,
-    destination_max: u16,
-    tenant_max: u16,
-    destinations: BTreeMap<Destination, u16>,
-    tenants: BTreeMap<TenantName, u16>,
-}
-
-impl Permits {
-    /// A capacity of `permits` in all, `destination_max` for one destination, three quarters for
-    /// one tenant.
-    fn new(permits: u16, destination_max: u16) -> Self {
-        let tenant_max = permits - permits / 4;
-        let (destinations, tenants) = Default::default();
-        Self { free: permits, destination_max, tenant_max, destinations, tenants }
-    }
-}
-
-impl Capacity {
-    /// An unused capacity: `permits` in all, `destination_max` for one destination, three quarters
-    /// for one tenant; and the same again for pushes.
-    #[must_use]
-    pub fn new(permits: u16, destination_max: u16) -> Self {
-        let callbacks = Permits::new(permits, destination_max);
-        Self { pushes: callbacks.clone(), callbacks, limited: BTreeMap::new() }
-    }
-
-    /// Sets the capacity for pushes.
-    #[must_use]
-    pub fn for_pushes(self, permits: u16, destination_max: u16) -> Self {
-        Self { pushes: Permits::new(permits, destination_max), ..self }
-    }
-
-    /// The number of unused permits.
-    #[must_use]
-    pub fn free(&self) -> u16 {
-        self.callbacks.free.saturating_add(self.pushes.free)
-    }
-
-    /// The number of permits that a destination uses.
-    #[must_use]
-    pub fn in_use(&self, destination: &Destination) -> u16 {
-        let permits = if destination.is_push() { &self.pushes } else { &self.callbacks };
-        permits.destinations.get(destination).copied().unwrap_or(0)
-    }
-
-    /// The number of permits that a destination may still acquire.
-    #[must_use]
-    pub fn available(&self, destination: &Destination) -> u16 {
-        let permits = if destination.is_push() { &self.pushes } else { &self.callbacks };
-        let in_use = self.in_use(destination);
-        let limited = self.limited.get(destination).copied().unwrap_or(u16::MAX);
-        let destination_max = permits.destination_max.min(limited);
-        let tenant_held = permits.tenants.get(&destination.tenant).copied().unwrap_or(0);
-        let tenant_left = permits.tenant_max.saturating_sub(tenant_held);
-        permits.free.min(destination_max.saturating_sub(in_use)).min(tenant_left)
-    }
-
-    fn permits(&mut self, destination: &Destination) -> &mut Permits {
-        if destination.is_push() { &mut self.pushes } else { &mut self.callbacks }
-    }
-
-    /// Acquires permits for a destination, at most [`Capacity::available`].
-    pub fn acquire(&mut self, destination: &Destination, count: u16) {
-        let permits = self.permits(destination);
-        permits.free =
-            permits.free.checked_sub(count).expect("at most the available permits are acquired");
-        if count > 0 {
-            *permits.destinations.entry(destination.clone()).or_default() += count;
-            *permits.tenants.entry(destination.tenant.clone()).or_default() += count;
-        }
-    }
-
-    /// Releases one permit of a destination.
-    pub fn release(&mut self, destination: &Destination) {
-        fn less<K: Ord>(in_use: &mut BTreeMap<K, u16>, key: &K) {
-            let count = in_use.get_mut(key).expect("only an acquired permit is released");
-            *count -= 1;
-            if *count == 0 {
-                in_use.remove(key);
-            }
-        }
-        let permits = self.permits(destination);
-        less(&mut permits.destinations, destination);
-        less(&mut permits.tenants, &destination.tenant);
-        permits.free += 1;
-    }
-
-    /// Lowers the limits of these destinations, and of no others.
-    pub fn limit(&mut self, destinations: impl IntoIterator<Item = (Destination, u16)>) {
-        self.limited = destinations.into_iter().collect();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::DELIVERY_BACKOFF_MAX;
 
     const RETRY: RetryPolicy = RetryPolicy {
         first: Duration::from_secs(2),
@@ -445,13 +357,8 @@ mod tests {
     };
     const LATER: Attempt = Attempt::Deferred(None);
 
-    fn destination(tenant: &str, endpoint: &str) -> Destination {
-        let endpoint = endpoint.parse().expect("an endpoint");
-        Destination { tenant: tenant.parse().expect("a name"), endpoint }
-    }
-
     #[test]
-    fn an_endpoint_is_read_back_from_its_text_and_ordered_by_it() {
+    fn a_host_is_read_back_from_its_text_and_ordered_by_it() {
         let texts = [
             "",
             "a.example",
@@ -465,16 +372,16 @@ mod tests {
             "push0",
             "z",
         ];
-        let endpoints = texts.map(|text| text.parse::<Endpoint>().unwrap());
-        for (endpoint, text) in endpoints.iter().zip(texts) {
-            assert_eq!(endpoint.to_string(), text);
-            assert_eq!(matches!(endpoint, Endpoint::Push { .. }), text.starts_with("push/"));
-            for (other, other_text) in endpoints.iter().zip(texts) {
-                assert_eq!(endpoint.cmp(other), text.cmp(other_text), "{text} {other_text}");
+        let hosts = texts.map(|text| text.parse::<Host>().unwrap());
+        for (host, text) in hosts.iter().zip(texts) {
+            assert_eq!(host.to_string(), text);
+            assert_eq!(matches!(host, Host::Push { .. }), text.starts_with("push/"));
+            for (other, other_text) in hosts.iter().zip(texts) {
+                assert_eq!(host.cmp(other), text.cmp(other_text), "{text} {other_text}");
             }
         }
         for neither in ["push/", "push/apns", "push/pigeon/app"] {
-            assert_eq!(neither.parse::<Endpoint>(), Err(BadEndpoint), "{neither}");
+            assert_eq!(neither.parse::<Host>(), Err(BadHost), "{neither}");
         }
     }
 
@@ -523,54 +430,12 @@ mod tests {
     }
 
     #[test]
-    fn a_circuit_opens_at_the_tenth_failure_in_a_row_and_then_lets_one_probe() {
-        let mut circuit = Circuit::default();
-        for _ in 1..DELIVERY_FAILURES_MAX {
-            assert!(!circuit.failed(Timestamp(0), &RETRY, None));
-            assert_eq!(circuit.lets(8, Timestamp(0)), 8);
-        }
-        assert!(circuit.failed(Timestamp(0), &RETRY, None));
-        assert!(!circuit.failed(Timestamp(1), &RETRY, None), "it was in progress before");
-        assert_eq!(circuit.lets(8, Timestamp(3_999)), 0);
-        assert_eq!(circuit.lets(8, Timestamp(4_000)), 1);
-        circuit.failed(Timestamp(5_000), &RETRY, None);
-        assert_eq!(circuit.lets(8, Timestamp(12_999)), 0, "the next pause is longer");
-        for _ in 0..40 {
-            circuit.failed(Timestamp(1 << 40), &RETRY, Some(Duration::MAX));
-        }
-        let pause = Timestamp(1 << 40) + DELIVERY_PAUSE_MAX;
-        assert_eq!(circuit.lets(8, pause), 1, "no pause is longer than the longest");
-    }
-
-    #[test]
-    fn no_destination_and_no_tenant_gets_the_whole_capacity() {
-        let mut capacity = Capacity::new(8, 3);
-        for (host, available) in [("a", 3), ("b", 3), ("c", 0)] {
-            let destination = destination("acme", host);
-            assert_eq!(capacity.available(&destination), available);
-            capacity.acquire(&destination, available);
-        }
-        assert_eq!(capacity.available(&destination("beta", "a")), 2, "the free permits");
-        capacity.release(&destination("acme", "a"));
-        assert_eq!(capacity.available(&destination("acme", "c")), 1);
-        capacity.limit([(destination("beta", "a"), 0), (destination("acme", "c"), 7)]);
-        assert_eq!(
-            (
-                capacity.available(&destination("beta", "a")),
-                capacity.available(&destination("beta", "b"))
-            ),
-            (0, 3)
-        );
-        assert_eq!(capacity.available(&destination("acme", "c")), 1);
-        assert_eq!(Capacity::new(1, 1).available(&destination("acme", "a")), 1);
-        let push = destination("acme", "push/apns/app");
-        let mut capacity = Capacity::new(8, 3).for_pushes(4, 2);
-        assert_eq!((capacity.available(&push), capacity.free()), (2, 12));
-        capacity.acquire(&push, 2);
-        assert_eq!(
-            (capacity.available(&push), capacity.available(&destination("acme", "a"))),
-            (0, 3),
-            "each has its own"
-        );
+    fn an_endpoint_is_a_clients_path_whatever_its_query_is() {
+        let of = EndpointId::of_callback;
+        let shop = of("shop", "https://a.example/done?for=1");
+        assert_eq!(shop, of("shop", "https://a.example/done?for=2"));
+        assert_ne!(shop, of("shop", "https://a.example/other"));
+        assert_ne!(shop, of("bank", "https://a.example/done"));
+        assert_eq!(EndpointId::from_number(u64::MAX).number(), u64::MAX >> 1);
     }
 }

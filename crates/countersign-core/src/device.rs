@@ -84,6 +84,12 @@ pub struct Identity {
     pub certificate: Vec<u8>,
     /// The issuers' certificates, DER, nearest first.
     pub chain: Vec<Vec<u8>>,
+    /// The time of the last second at which the certificate and its path to a root are valid.
+    pub valid_until: Timestamp,
+    /// Whether another authority than the tenant's own issued the certificate.
+    pub imported: bool,
+    /// The last renewal of the certificate, if it was renewed.
+    pub renewal: Option<Box<Renewed>>,
     /// The labels that selectors match. They come from the activation code or an administrator,
     /// never from the device.
     pub labels: Vec<String>,
@@ -93,6 +99,33 @@ pub struct Identity {
     pub enabled: bool,
     /// The reason for the last change of `enabled`; at most [`crate::limits::REASON_BYTES_MAX`].
     pub status_reason: String,
+}
+
+/// A renewal of an identity's certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Renewed {
+    /// SHA-256 of the device's request. The same request again gets the same certificate.
+    pub request: [u8; 32],
+    /// The certificate before the renewal, DER. It can sign until it ends, so that a signature that
+    /// is on its way is accepted.
+    pub certificate: Vec<u8>,
+    /// The issuers' certificates of that certificate, DER, nearest first.
+    pub chain: Vec<Vec<u8>>,
+}
+
+impl Identity {
+    /// Whether the certificate is still valid.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        now.seconds() <= self.valid_until.seconds()
+    }
+
+    /// Whether `certificate` is the identity's, or was it before the last renewal.
+    #[must_use]
+    pub fn has_certificate(&self, certificate: &[u8]) -> bool {
+        let before = self.renewal.as_ref().is_some_and(|last| last.certificate == certificate);
+        before || self.certificate == certificate
+    }
 }
 
 /// The use of an identity, fixed at enrolment. An identity has only one use. If one key had both, a
@@ -129,13 +162,6 @@ impl Device {
             _ if status == DeviceStatus::Retired => Ok(Self { status, push: Push::None, ..self }),
             DeviceStatus::Active | DeviceStatus::Locked => Ok(Self { status, ..self }),
         }
-    }
-
-    /// Whether the device has an identity of that use that may sign.
-    #[must_use]
-    pub fn signs(&self, usage: Usage) -> bool {
-        self.status == DeviceStatus::Active
-            && self.identities.iter().any(|i| i.enabled && i.usage == usage)
     }
 }
 

@@ -9,6 +9,7 @@
 //! up the code.
 
 use crate::device::{Device, Identity};
+use crate::event::Actor;
 use crate::id::{IdentityId, TenantName, UserName};
 use crate::limits::{ACTIVATION_LIFE_MAX, ACTIVATIONS_PER_USER_MAX};
 use crate::refusal::{EnrolRefusal, UserRefusal};
@@ -29,6 +30,8 @@ pub struct Activation {
     pub code: Secret<Vec<u8>>,
     /// The time at which the code expires.
     pub not_after: Timestamp,
+    /// Who created the code: an application or an operator.
+    pub maker: Actor,
     /// Whether it is left out of every list.
     pub secret: bool,
     /// Whether a person chose the code. A chosen code may be short, so the number of guesses is
@@ -179,6 +182,27 @@ impl Addition {
     }
 }
 
+/// One unit of work: an identity gets a new certificate, for its key or for another key.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// The device, with the new certificate.
+    pub device: Device,
+    /// The device's version on which it was decided.
+    pub expected: u32,
+    /// The version of the device's user. A lock of the user makes the renewal stale.
+    pub user_expected: u32,
+    /// The key of the identity. It may be one that the identity has or had.
+    pub key: IdentityKey,
+}
+
+impl Renewal {
+    /// Whether `key` belongs to an identity of the device. If not, a store reports a fault.
+    #[must_use]
+    pub fn key_fits(&self) -> bool {
+        self.device.identities.iter().any(|identity| identity.id == self.key.identity)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +214,7 @@ mod tests {
             user: "jane".parse().unwrap(),
             code: Secret::new(b"CODE".to_vec()),
             not_after: Timestamp(10),
+            maker: Actor::Server,
             secret: false,
             chosen: true,
             labels: Vec::new(),

@@ -7,9 +7,11 @@
 use core::fmt;
 use core::str::FromStr;
 
+use crate::delivery::Settlement;
 use crate::id::{
     ApiKeyId, ClientId, DeliveryId, DeviceId, IdentityId, TenantName, TransactionId, UserName,
 };
+use crate::outcome::Outcome;
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
 
@@ -26,6 +28,8 @@ pub enum Actor {
     Console(String),
     /// The server itself, because a time was reached.
     Server,
+    /// A caller that did not authenticate.
+    Unknown,
 }
 
 /// The subject of an event. Its text is the kind, a colon, and the name.
@@ -89,31 +93,88 @@ kinds! {
     PinChanged = "pin.changed": "A device set its PIN. Detail `version` is the new PIN's.",
     CodeRejected = "code.rejected": "A device gave a wrong code as its signature.",
     TenantCreated = "tenant.created": "A tenant was created.",
+    AuthorityRenewed = "authority.renewed": "A tenant has a new certificate authority beside the old one. Detail `sha256` is its certificate's.",
     RootTrusted = "root.trusted": "A tenant trusts one more root. Detail `sha256` is the certificate's.",
-    ClientCreated = "client.created": "A client was created.",
+    RootDistrusted = "root.distrusted": "A root was taken back, or an old authority of the tenant. Detail `sha256` is the certificate's.",
+    TokenKeyReplaced = "token_key.replaced": "A tenant's access tokens are signed with a new key. Detail `before` says what became of the old one.",
+    ClientCreated = "client.created": "A client was created. Detail `roles` names its roles.",
+    ClientSecretRotated = "client.secret_rotated": "A client has a new secret. Detail `before` says what became of the old one.",
+    ClientRolesSet = "client.roles_set": "The roles of a client were set. Detail `roles` names them.",
+    ClientLocked = "client.locked": "A client was locked: none of its calls is accepted.",
+    ClientUnlocked = "client.unlocked": "A client was unlocked.",
+    ClientDeleted = "client.deleted": "A client was deleted, and its open transactions were cancelled.",
     CallbackKeyRotated = "client.key_rotated": "A client's callbacks are signed with a new key too.",
     CallbackKeyRetired = "client.key_retired": "A client's callbacks are signed with the newest key only.",
     ApiKeyCreated = "api_key.created": "An API key was created.",
+    ApiKeyLocked = "api_key.locked": "An API key was locked.",
+    ApiKeyUnlocked = "api_key.unlocked": "An API key was unlocked.",
+    ApiKeyDeleted = "api_key.deleted": "An API key was deleted.",
     UserCreated = "user.created": "A user was created.",
     UserLocked = "user.locked": "A user was locked. Detail `by` says why.",
     UserUnlocked = "user.unlocked": "A user was unlocked.",
     UserLoggedOut = "user.logged_out": "The channels of a user's devices were closed.",
     UserDeleted = "user.deleted": "A user was deleted.",
     ActivationCreated = "activation.created": "An activation code was created. Detail `user` is its user.",
+    ActivationDeleted = "activation.deleted": "An activation code was deleted.",
     DeviceEnrolled = "device.enrolled": "A device was enrolled. Detail `activation` is its code's id.",
     DeviceLocked = "device.locked": "A device was locked.",
     DeviceUnlocked = "device.unlocked": "A device was unlocked.",
     DeviceRetired = "device.retired": "A device was retired.",
     PushAddressChanged = "device.push_changed": "A device changed the address at which it is pushed.",
+    PushAddressRetired = "device.push_retired": "A push service refused a device's address for good. Detail `outcome` says how.",
     IdentityAdded = "identity.added": "A device added a signing identity.",
+    IdentityRenewed = "identity.renewed": "The certificate of a signing identity was renewed. Detail `key` is `same` or `new`.",
     IdentityEnabled = "identity.enabled": "A signing identity was enabled.",
     IdentityDisabled = "identity.disabled": "A signing identity was disabled.",
     IdentityLabelled = "identity.labelled": "The labels of a signing identity were set.",
     IdentityDeleted = "identity.deleted": "A signing identity was deleted.",
+    ClientRefused = "client.refused": "A caller gave a wrong secret for a client. Detail `address` is the caller's.",
+    EnrolmentRefused = "enrolment.refused": "An enrolment was refused, because its code was wrong or expired. Detail `address` is the caller's.",
+    DeviceRefused = "device.refused": "A device's token was refused. Detail `reason` says why.",
     DeliveriesReplayed = "deliveries.replayed": "Dead letters became due again.",
     MasterKeyRotated = "master_key.rotated": "All secrets are sealed under the newest master key. Detail `key` is its id.",
     MasterKeyRemoved = "master_key.removed": "A master key that nothing needs was removed. Detail `key` is its id.",
     LedgerRestored = "ledger.restored": "The ledger was restored from a backup. Detail `made_at` is the backup's time.",
+}
+
+impl EventKind {
+    /// Whether it belongs to the usual course of a transaction, so that there are very many.
+    #[must_use]
+    pub const fn is_frequent(self) -> bool {
+        matches!(
+            self,
+            Self::TransactionStarted
+                | Self::TransactionReached
+                | Self::TransactionTaken
+                | Self::TransactionEnded
+                | Self::TransactionDiscarded
+                | Self::PinVerified
+        )
+    }
+}
+
+/// The frequent event of a commit, which has at most one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FrequentEvent {
+    /// The kind of the event.
+    pub kind: Option<EventKind>,
+    /// The outcome of the transaction that it ended.
+    pub outcome: Option<Outcome>,
+}
+
+impl FrequentEvent {
+    /// The frequent event among these.
+    #[must_use]
+    pub fn of(events: &[NewEvent]) -> Self {
+        let Some(event) = events.iter().find(|event| event.kind.is_frequent()) else {
+            return Self::default();
+        };
+        let told = event.details.iter().find(|(name, _)| *name == "outcome");
+        let outcome = told.and_then(|(_, told)| {
+            Outcome::ALL.iter().copied().find(|outcome| outcome.as_str() == told)
+        });
+        Self { kind: Some(event.kind), outcome }
+    }
 }
 
 /// An event that a commit writes.
@@ -177,6 +238,19 @@ impl NewEvent {
         let (tenant, subject) = (Some(spec.tenant.clone()), Subject::Transaction(spec.id));
         Self { tenant, at, kind, actor, subject, details }
     }
+
+    /// The event of a push address that its service refused for good, with this settlement.
+    #[must_use]
+    pub fn of_retired_push(settlement: &Settlement, device: DeviceId) -> Self {
+        Self {
+            tenant: Some(settlement.tenant.clone()),
+            at: settlement.at,
+            kind: EventKind::PushAddressRetired,
+            actor: Actor::Server,
+            subject: Subject::Device(device),
+            details: vec![("outcome", settlement.outcome.clone())],
+        }
+    }
 }
 
 /// The error for a text that names no actor, no subject or no kind of event.
@@ -192,6 +266,7 @@ impl fmt::Display for Actor {
             Self::CommandLine(name) => write!(f, "command-line:{name}"),
             Self::Console(name) => write!(f, "console:{name}"),
             Self::Server => f.write_str("server"),
+            Self::Unknown => f.write_str("unknown"),
         }
     }
 }
@@ -203,6 +278,7 @@ impl FromStr for Actor {
         const WRONG: BadEventName = BadEventName("an actor");
         Ok(match text.split_once(':') {
             None if text == "server" => Self::Server,
+            None if text == "unknown" => Self::Unknown,
             Some(("client", id)) => Self::Client(id.parse().map_err(|_| WRONG)?),
             Some(("device", id)) => Self::Device(id.parse().map_err(|_| WRONG)?),
             Some(("command-line", name)) => Self::CommandLine(name.to_owned()),
@@ -271,6 +347,7 @@ mod tests {
             Actor::CommandLine("root:0".into()),
             Actor::Console("jane@acme.example".into()),
             Actor::Server,
+            Actor::Unknown,
         ];
         for actor in actors {
             assert_eq!(actor.to_string().parse(), Ok(actor));

@@ -128,10 +128,29 @@ pub const DELIVERY_LEASE_MARGIN: Duration = Duration::from_secs(30);
 pub const DELIVERY_BACKOFF_MAX: Duration = Duration::from_hours(1);
 /// The longest setting of the time for which a delivery is tried.
 pub const DELIVERY_AGE_MAX: Duration = Duration::from_hours(7 * 24);
-/// The failures in a row that open a receiver's circuit.
+/// The failures in a row that open a circuit.
 pub const DELIVERY_FAILURES_MAX: u16 = 10;
-/// The longest pause of an open circuit.
+/// The longest pause of an endpoint's open circuit.
 pub const DELIVERY_PAUSE_MAX: Duration = Duration::from_mins(1);
+/// The different endpoints that must fail before their receiver's circuit opens.
+pub const FAILING_ENDPOINTS_MIN: usize = 3;
+/// The pause of a receiver's open circuit.
+pub const HOST_PAUSE: Duration = Duration::from_secs(4);
+/// The calls in progress that probe the failing endpoints of a receiver whose circuit is open.
+pub const HOST_PROBES_MAX: u16 = 4;
+/// The calls in progress to the other endpoints of a receiver whose circuit is open.
+pub const CALLS_TO_OPEN_HOST_MAX: u16 = 16;
+/// The endpoints, and the receivers, whose failures a node remembers. A failure of any other
+/// delays only its own delivery.
+pub const CIRCUITS_MAX: usize = 4_096;
+/// The part of [`CIRCUITS_MAX`] for the endpoints of one tenant.
+pub const CIRCUITS_PER_TENANT_MAX: usize = 1_024;
+/// The time after which a call counts as slow, so that it uses no permit of quick calls.
+pub const SLOW_CALL: Duration = Duration::from_secs(1);
+/// The calls that may become slow while they are in progress, as a multiple of the capacity.
+pub const SLOW_CALLS_FACTOR: u16 = 4;
+/// The destinations of which a node remembers when they were served.
+pub const DESTINATIONS_SERVED_MAX: usize = 4_096;
 /// The bytes of a stored result of a delivery.
 pub const DELIVERY_OUTCOME_BYTES_MAX: usize = 200;
 /// The longest wait before the first retry of a push. Each further wait is twice as long.
@@ -140,6 +159,9 @@ pub const PUSH_BACKOFF_FIRST: Duration = Duration::from_secs(1);
 pub const PUSH_BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// The highest capacity for pushes in the configuration.
 pub const PUSH_PLACES_MAX: u16 = 8_192;
+/// The due deliveries from which one claim selects if there are no more. If there are more, it
+/// visits destinations.
+pub const DUE_PER_CLAIM_MAX: u16 = 512;
 /// The destinations that one claim visits. The next claim continues from there.
 pub const DESTINATIONS_PER_CLAIM_MAX: usize = 1_024;
 /// The deliveries that one call replays or gives up. For more, the caller calls again.

@@ -14,11 +14,14 @@ mod reader;
 
 use std::sync::Arc;
 
-pub use commit::{Change, Commit, Committed, Preconditions, StoredMax, TransactionChange};
+pub use commit::{
+    Change, Commit, Committed, Preconditions, StoredMax, TokenKeyChange, TransactionChange,
+};
 pub use keys::{CallbackMacs, Keys, Signer};
 pub use ledger::Ledger;
 pub use listing::{
-    DeliveryCursor, DeviceCursor, DeviceFilter, Listed, Page, TransactionCursor, all_pages,
+    ApiKeyCursor, DeliveryCursor, DeviceCursor, DeviceFilter, Listed, Page, TransactionCursor,
+    all_pages,
 };
 pub use query::{
     Credential, CredentialKey, EndSnapshot, Handle, Part, Query, QuerySubject, Snapshot,
@@ -26,9 +29,11 @@ pub use query::{
 };
 pub use reader::Reader;
 
-use crate::delivery::{Capacity, Delivery, Destination, Settlement};
+use crate::delivery::capacity::Capacity;
+use crate::delivery::{Delivery, Destination, Settlement};
+use crate::event::{FrequentEvent, NewEvent};
 use crate::id::{TenantName, TransactionId, UserName};
-pub use crate::key::{PublicKey, SigningRole, StoredKey};
+pub use crate::key::{PublicKey, SigningRole, StoredKey, TokenKeys};
 use crate::spec::Recipients;
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
@@ -41,6 +46,17 @@ pub struct Due {
     pub now: Vec<(TenantName, TransactionId)>,
     /// The earliest deadline in the future.
     pub next: Option<Timestamp>,
+}
+
+/// The ends of certificates.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct CertificateEnds {
+    /// How many have ended.
+    pub ended: u64,
+    /// How many will end until the time that was asked for.
+    pub ending: u64,
+    /// The earliest end of a certificate that has not ended.
+    pub first: Option<Timestamp>,
 }
 
 /// Rows whose retention has passed.
@@ -72,19 +88,19 @@ pub struct Claim {
     pub lease_end: Timestamp,
     /// The number of deliveries that may be in progress.
     pub capacity: Capacity,
-    /// The destination after which to begin; `None` for the first.
+    /// The destination after which to begin if many deliveries are due; `None` for the first.
     pub after: Option<Destination>,
 }
 
 /// The leased deliveries.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Claimed {
-    /// The deliveries, destination by destination.
+    /// The deliveries.
     pub deliveries: Vec<Delivery>,
-    /// The destination after which the next claim should begin, so that each destination comes
-    /// first at some time. It is the first destination that got a lease. If none did, it is the
-    /// last visited one if there were more destinations, and otherwise unchanged.
+    /// The destination after which the next claim should begin, if many deliveries are due.
     pub resume: Option<Destination>,
+    /// Whether due deliveries were left for lack of a permit, or may have been.
+    pub is_partial: bool,
 }
 
 /// The results of deliveries.
@@ -144,6 +160,12 @@ pub enum Notification {
 pub trait Notifier: Send + Sync {
     /// Sends a notification. Does not wait, and does not report whether it arrived.
     fn notify(&self, notification: Notification);
+
+    /// Tells of the events of a commit that was written: the frequent one, and all others. Does not
+    /// wait.
+    fn recorded(&self, frequent: FrequentEvent, others: &[NewEvent]) {
+        let _ = (frequent, others);
+    }
 
     /// Whether one of the user's addressed devices is connected, as far as is known.
     fn online(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool;

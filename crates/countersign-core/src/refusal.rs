@@ -14,11 +14,13 @@
 //! Each enum is closed: an edge matches it once, so that a new refusal does not compile until
 //! every edge of that audience has an answer for it.
 
-use core::time::Duration;
+mod admin;
 
+pub use admin::AdminRefusal;
 use countersign_proof::BadProof;
 
 use crate::outcome::Outcome;
+pub use crate::quota::Quota;
 
 /// The reason for refusing a call. A refusal changes nothing, and may be shown to the caller.
 pub trait Refusal: core::error::Error + Send + Sync {
@@ -72,6 +74,11 @@ pub enum StartRefusal {
     /// No enabled identity of the right use matches the selectors.
     #[error("no enabled signing identity matches")]
     NoIdentity,
+    /// The certificates of all identities that could sign have ended. The devices must renew them.
+    #[error(
+        "the certificates of the signing identities have ended: the user's devices must renew them"
+    )]
+    CertificateEnded,
     /// The selectors match identities of several users, and the request names no user.
     #[error("the signing identities that match are of several users")]
     SeveralUsers,
@@ -183,6 +190,9 @@ pub enum DeviceRefusal {
     /// The public key belongs, or belonged, to another identity of the tenant.
     #[error("the key belongs, or belonged, to another signing identity")]
     KeyUsed,
+    /// A proof that the device holds a key, or the certificate for it, is not valid.
+    #[error("the device has not proved that it holds the keys")]
+    KeyUnproved,
     /// The signature is not valid.
     #[error("the signature was not accepted: {0}")]
     BadProof(#[from] BadProof),
@@ -215,6 +225,9 @@ pub enum UserRefusal {
     /// The object already has the requested value.
     #[error("it already has that value")]
     Unchanged,
+    /// The tenant has no such activation code.
+    #[error("no such activation code")]
+    UnknownCode,
     /// The user has the maximum of usable activation codes.
     #[error("the user has too many activation codes")]
     ManyCodes,
@@ -235,68 +248,6 @@ pub enum Locked {
     User,
     /// The device is locked, or retired.
     Device,
-}
-
-/// The reason for refusing an operator's request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum AdminRefusal {
-    /// There is no such tenant.
-    #[error("no such tenant")]
-    UnknownTenant,
-    /// The tenant has no such client.
-    #[error("no such client")]
-    UnknownClient,
-    /// An object of that name exists already.
-    #[error("it exists already")]
-    Exists,
-    /// The tenant has the maximum of trusted roots.
-    #[error("the tenant trusts too many roots")]
-    ManyRoots,
-    /// Two keys already sign the client's callbacks.
-    #[error("two keys sign the client's callbacks already: end the older one first")]
-    ManyKeys,
-}
-
-/// A used-up quota of a client or its tenant.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Quota {
-    /// The rate at which the client may start transactions.
-    #[error("the client starts transactions faster than its quota allows")]
-    ClientStarts {
-        /// The time until the next start is possible.
-        retry_after: Duration,
-    },
-    /// The rate at which all clients of the tenant together may start transactions.
-    #[error("the tenant's clients start transactions faster than the tenant's quota allows")]
-    TenantStarts {
-        /// The time until the next start is possible.
-        retry_after: Duration,
-    },
-    /// The bytes that the client's transactions may occupy in the ledger.
-    #[error("the client's stored transactions have used up its quota")]
-    ClientStored,
-    /// The bytes that the tenant's transactions may occupy in the ledger.
-    #[error("the tenant's stored transactions have used up its quota")]
-    TenantStored,
-    /// The client's calls that may wait at the same time.
-    #[error("the client has too many waiting calls")]
-    Waiting,
-}
-
-impl Quota {
-    /// The time to wait before trying again, in whole seconds, at least 1: `Retry-After` (RFC 9110,
-    /// section 10.2.3).
-    #[must_use]
-    pub fn retry_after_seconds(self) -> u64 {
-        match self {
-            Self::ClientStarts { retry_after } | Self::TenantStarts { retry_after } => {
-                (retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0)).max(1)
-            }
-            // Retention removes rows in batches, so a shorter wait would not help.
-            Self::ClientStored | Self::TenantStored => 60,
-            Self::Waiting => 5,
-        }
-    }
 }
 
 /// A failure of the infrastructure. It is opaque: it is logged once, never matched on, and never
@@ -333,6 +284,7 @@ impl Refusal for StartRefusal {
             Self::UserLocked => "user_locked",
             Self::DeviceLocked => "device_locked",
             Self::NoIdentity => "no_identity",
+            Self::CertificateEnded => "certificate_ended",
             Self::SeveralUsers => "several_users",
             Self::OtherOrder => "other_order",
             Self::TooManyOpen => "too_many_open",
@@ -388,6 +340,7 @@ impl Refusal for DeviceRefusal {
             Self::UnfitIdentity => "unfit_identity",
             Self::ManyIdentities => "many_identities",
             Self::KeyUsed => "key_used",
+            Self::KeyUnproved => "key_unproved",
             Self::BadProof(_) => "bad_proof",
         }
     }
@@ -409,6 +362,7 @@ impl Refusal for UserRefusal {
             Self::UnknownDevice => "unknown_device",
             Self::Exists => "exists",
             Self::Unchanged => "unchanged",
+            Self::UnknownCode => "unknown_code",
             Self::ManyCodes => "many_codes",
             Self::BadExpiry => "bad_expiry",
         }
@@ -418,18 +372,6 @@ impl Refusal for UserRefusal {
 impl Refusal for UnknownIdentity {
     fn kind(&self) -> &'static str {
         "unknown_identity"
-    }
-}
-
-impl Refusal for AdminRefusal {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::UnknownTenant => "unknown_tenant",
-            Self::UnknownClient => "unknown_client",
-            Self::Exists => "exists",
-            Self::ManyRoots => "many_roots",
-            Self::ManyKeys => "many_keys",
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::device::{Device, Identity, Usage};
 use crate::id::{DeviceId, IdentityId, UserName};
+use crate::time::Timestamp;
 
 /// Conditions on an identity. A selector without conditions matches every identity.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -32,7 +33,7 @@ impl Selector {
         self.id.is_none_or(|id| id == identity.id)
             && self.labels.iter().all(|label| identity.labels.contains(label))
             && self.device.is_none_or(|id| id == device.id)
-            && self.certificate.as_ref().is_none_or(|own| *own == identity.certificate)
+            && self.certificate.as_ref().is_none_or(|own| identity.has_certificate(own))
     }
 
     /// Whether one of `selectors` matches, or the list is empty.
@@ -73,8 +74,25 @@ impl Filter {
 }
 
 impl Device {
-    /// The identities that may sign for `usage` now and that one of `selectors` matches.
+    /// The identities that may sign for `usage` at `now` and that one of `selectors` matches.
     pub fn fit<'a>(
+        &'a self,
+        usage: Usage,
+        selectors: &'a [Selector],
+        now: Timestamp,
+    ) -> impl Iterator<Item = &'a Identity> {
+        self.enabled(usage, selectors).filter(move |identity| identity.is_valid(now))
+    }
+
+    /// Whether the device could sign, if the certificates of all identities that fit had not ended.
+    #[must_use]
+    pub fn has_only_ended(&self, usage: Usage, selectors: &[Selector], now: Timestamp) -> bool {
+        let mut enabled = self.enabled(usage, selectors).peekable();
+        enabled.peek().is_some() && enabled.all(|identity| !identity.is_valid(now))
+    }
+
+    /// The same as [`Device::fit`], also with identities whose certificates have ended.
+    pub fn enabled<'a>(
         &'a self,
         usage: Usage,
         selectors: &'a [Selector],

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use countersign_proof::raw::Hash;
 
-use crate::device::Usage;
+use crate::device::{Device, Usage};
 use crate::id::{ClientId, DeviceId, RequestKey, TenantName, TransactionId, UserName};
 use crate::limits::{DOCUMENT_BYTES_MAX, STORED_ROW_BYTES};
 use crate::selector::Selector;
@@ -71,6 +71,14 @@ impl TransactionSpec {
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.content.media_type.usage()
+    }
+
+    /// Whether `device` cannot answer it at `now` only because its certificates have ended. A code
+    /// needs no certificate.
+    #[must_use]
+    pub fn is_ended_for(&self, device: &Device, now: Timestamp) -> bool {
+        !self.formats.accept(SignatureFormat::Code)
+            && device.has_only_ended(self.usage(), &self.selectors, now)
     }
 
     /// The bytes that it counts as stored: the values that its caller chose, and

@@ -1,7 +1,8 @@
 //! Tenants, each with its own certificate authority, clients and API keys.
 
 use crate::id::{ApiKeyId, ClientId, TenantName};
-use crate::key::{PublicKey, StoredKey};
+use crate::key::{StoredKey, TokenKeys};
+use crate::role::Roles;
 use crate::time::Timestamp;
 
 /// An organisation, such as a bank. Its data is separate from that of other tenants. It has its own
@@ -14,8 +15,8 @@ pub struct Tenant {
     pub authority_certificate: Vec<u8>,
     /// The trust anchors of its device certificates, DER, including its own authority.
     pub roots: Vec<Vec<u8>>,
-    /// The key that verifies the tenant's access tokens.
-    pub token_public_key: PublicKey,
+    /// The keys that verify the tenant's access tokens.
+    pub token_keys: TokenKeys,
     /// The time of the creation.
     pub created_at: Timestamp,
 }
@@ -40,13 +41,39 @@ pub struct Client {
     pub id: ClientId,
     /// The name that is shown to users as the party that asks them to sign. Unique in the tenant.
     pub name: String,
-    /// SHA-256 of the client's secret. The secret is random and long, so that no slow hash is
-    /// needed.
-    pub secret_digest: [u8; 32],
+    /// What the client may do.
+    pub roles: Roles,
+    /// Whether the client may call at all.
+    pub state: CredentialState,
+    /// The number of the client's present secret: 1 for the first. Access tokens name it, so that
+    /// they end with the secret with which they were obtained.
+    pub secret_number: u32,
+    /// The client's present secret.
+    pub secret: ClientSecret,
+    /// The secret before the present one, until its end.
+    pub secret_before: Option<ClientSecret>,
     /// The scopes of the client's tokens, by the dialects' names; `None` means all scopes.
     pub scopes: Option<Vec<String>>,
     /// The time of the creation.
     pub created_at: Timestamp,
+}
+
+/// A secret with which a client authenticates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClientSecret {
+    /// SHA-256 of the secret. The secret is random and long, so that no slow hash is needed.
+    pub digest: [u8; 32],
+    /// The time at which the secret ends; `None` means never.
+    pub not_after: Option<Timestamp>,
+}
+
+/// Whether a credential is accepted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CredentialState {
+    /// It is accepted until its end.
+    Active,
+    /// It is refused until an operator unlocks it.
+    Locked,
 }
 
 /// A key that an application presents, the same on every phone that runs it.
@@ -60,6 +87,10 @@ pub struct ApiKey {
     pub kind: KeyKind,
     /// SHA-256 of the key. The key is random and long, so that no slow hash is needed.
     pub digest: [u8; 32],
+    /// Whether the key is accepted.
+    pub state: CredentialState,
+    /// The time at which the key ends; `None` means never.
+    pub not_after: Option<Timestamp>,
     /// The time of the creation.
     pub created_at: Timestamp,
 }
@@ -73,7 +104,65 @@ pub enum KeyKind {
     BackEnd,
 }
 
+impl Client {
+    /// The secrets that have not ended at `now`, each with its number.
+    pub fn secrets(&self, now: Timestamp) -> impl Iterator<Item = (u32, &ClientSecret)> {
+        let before =
+            self.secret_before.iter().map(|before| (self.secret_number.saturating_sub(1), before));
+        let all = core::iter::once((self.secret_number, &self.secret)).chain(before);
+        all.filter(move |(_, secret)| secret.is_valid(now))
+    }
+
+    /// Whether a call at `now` is accepted that was authenticated, now or earlier, with the secret
+    /// of this number.
+    #[must_use]
+    pub fn accepts(&self, secret_number: u32, now: Timestamp) -> bool {
+        self.state == CredentialState::Active
+            && self.secrets(now).any(|(number, _)| number == secret_number)
+    }
+
+    /// Returns the client with another secret. The present one stays valid until `keep_until`, and
+    /// ends at once if it is `None`. The secret before it ends at once.
+    #[must_use]
+    pub fn with_secret(self, new: ClientSecret, keep_until: Option<Timestamp>) -> Self {
+        let kept = keep_until.map(|end| {
+            let not_after = self.secret.not_after.map_or(end, |own| own.min(end));
+            ClientSecret { not_after: Some(not_after), ..self.secret }
+        });
+        let secret_number = self.secret_number + 1;
+        Self { secret_number, secret: new, secret_before: kept, ..self }
+    }
+}
+
+impl ClientSecret {
+    /// Whether the secret has not ended at `now`.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.not_after.is_none_or(|end| now < end)
+    }
+}
+
+impl CredentialState {
+    /// All states.
+    pub const ALL: [Self; 2] = [Self::Active, Self::Locked];
+
+    /// The state's name in the ledger and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Locked => "locked",
+        }
+    }
+}
+
 impl ApiKey {
+    /// Whether the key is accepted at `now`.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.state == CredentialState::Active && self.not_after.is_none_or(|end| now < end)
+    }
+
     /// Whether the key is valid for `tenant`.
     #[must_use]
     pub fn covers(&self, tenant: &TenantName) -> bool {
@@ -92,5 +181,47 @@ impl KeyKind {
             Self::FrontEnd => "front-end",
             Self::BackEnd => "back-end",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(not_after: Option<Timestamp>) -> Client {
+        Client {
+            tenant: "acme".parse().unwrap(),
+            id: "shop".parse().unwrap(),
+            name: "Shop".into(),
+            roles: Roles::default(),
+            state: CredentialState::Active,
+            secret_number: 1,
+            secret: ClientSecret { digest: [1; 32], not_after },
+            secret_before: None,
+            scopes: None,
+            created_at: Timestamp(0),
+        }
+    }
+
+    /// The numbers that are accepted at `now`, among the first four.
+    fn accepted(client: &Client, now: u64) -> Vec<u32> {
+        (0..4).filter(|number| client.accepts(*number, Timestamp(now))).collect()
+    }
+
+    #[test]
+    fn a_secret_is_accepted_until_its_end_or_until_it_is_replaced() {
+        let new = |n| ClientSecret { digest: [n; 32], not_after: None };
+        let first = client(Some(Timestamp(100)));
+        assert_eq!((accepted(&first, 99), accepted(&first, 100)), (vec![1], vec![]));
+        let at_once = client(None).with_secret(new(2), None);
+        assert_eq!(accepted(&at_once, 0), [2]);
+        let kept = client(None).with_secret(new(2), Some(Timestamp(50)));
+        assert_eq!((accepted(&kept, 49), accepted(&kept, 50)), (vec![1, 2], vec![2]));
+        let thrice = kept.with_secret(new(3), Some(Timestamp(60)));
+        assert_eq!(accepted(&thrice, 49), [2, 3]);
+        let earlier = first.with_secret(new(2), Some(Timestamp(500)));
+        assert_eq!((accepted(&earlier, 99), accepted(&earlier, 100)), (vec![1, 2], vec![2]));
+        let locked = Client { state: CredentialState::Locked, ..thrice };
+        assert_eq!(accepted(&locked, 0), []);
     }
 }

@@ -8,6 +8,12 @@ use core::time::Duration;
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
+    /// The time that many seconds after the Unix epoch; the latest one, if there is none.
+    #[must_use]
+    pub fn of_seconds(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(1_000))
+    }
+
     /// Whole seconds since the Unix epoch, as in certificates and tokens.
     #[must_use]
     pub fn seconds(self) -> u64 {

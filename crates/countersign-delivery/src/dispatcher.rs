@@ -5,16 +5,17 @@
 //! once, and deliveries beyond the capacity stay in the ledger, where no receiver blocks another
 //! one.
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::Fault;
+use countersign_core::delivery::calls::{CallNumber, Calls};
+use countersign_core::delivery::capacity::{Capacity, CircuitChange, Health};
 use countersign_core::delivery::{
-    Attempt, Capacity, Circuit, Delivery, DeliveryKind, Destination, RetryPolicy, Settlement,
-    Verdict,
+    Attempt, Delivery, DeliveryKind, Destination, RetryPolicy, Settlement, Verdict,
 };
+use countersign_core::id::TenantName;
 use countersign_core::limits::{
     DELIVERIES_CHANGED_MAX, DELIVERY_LEASE_MARGIN, DELIVERY_OUTCOME_BYTES_MAX,
 };
@@ -31,7 +32,6 @@ use super::push::Pushes;
 use super::settlements::SettlementBatcher;
 use super::webhook::{CallOutcome, CallbackClient, Message, signed_content};
 use super::{Callers, ResultBody};
-use countersign_egress::names;
 use countersign_node::task::{Shutdown, panic_message};
 use countersign_node::{Core, PrivateKeys, log};
 
@@ -80,26 +80,31 @@ pub async fn work(core: Arc<Core>, callers: Callers, rules: DeliverySettings, ta
         }
         tokio::select! {
             claimed = &mut worker.claiming, if !worker.claiming.is_terminated() => {
-                let deliveries = worker.claimed(claimed);
+                let (deliveries, calls) = worker.claimed(claimed);
                 look |= !deliveries.is_empty();
-                let sent = deliveries.into_iter();
-                paying.extend(sent.map(|(one, seen)| dispatcher.pay_safely(one, seen).boxed()));
+                let sent = deliveries.into_iter().zip(calls);
+                paying.extend(sent.map(|((one, seen), call)| {
+                    dispatcher.pay_safely(one, seen).map(move |sent| (call, sent)).boxed()
+                }));
             }
             Some(first) = paying.next(), if !paying.is_empty() => {
                 // Several notifications often arrive together.
                 let mut next = Some(first);
-                while let Some(sent) = next {
-                    look |= worker.sent(&sent);
+                while let Some((call, sent)) = next {
+                    look |= worker.sent(call, &sent);
                     settlements.note(sent.settlement);
                     next = paying.next().now_or_never().flatten();
                 }
             }
             () = settlements.write() => {}
             () = dispatcher.core.notifier().delivery_queued() => look = true,
-            _ = ticks.tick() => look = true,
+            _ = ticks.tick() => {
+                worker.watch();
+                look = true;
+            }
             _ = sweeps.tick() => {
                 worker.tidy();
-                let open = worker.open_lanes();
+                let open = worker.open_callbacks();
                 dispatcher.give_up_expired(open).await;
             }
             () = tasks.until_draining(), if !tasks.is_draining() => info!("Draining: no new deliveries"),
@@ -119,28 +124,18 @@ pub(super) struct Dispatcher {
 
 /// The result of a delivery, for the choice of the next claim.
 pub(super) struct Sent {
-    pub(super) destination: Destination,
-    pub(super) heard: ReceiverHealth,
+    pub(super) is_push: bool,
+    pub(super) heard: Health,
+    /// The result in a few words, for the log.
+    pub(super) told: String,
     /// The result to record. `None` after a panic; then the lease expires.
     pub(super) settlement: Option<Settlement>,
-}
-
-/// What an attempt says about its receiver.
-pub(super) enum ReceiverHealth {
-    /// The receiver was not called.
-    Nothing,
-    /// The receiver is available.
-    Well,
-    /// The receiver has an outage, and may have said for how long.
-    Outage { asked: Option<Duration>, told: String },
 }
 
 /// Gives capacity to deliveries.
 struct Worker {
     dispatcher: Arc<Dispatcher>,
-    capacity: Capacity,
-    /// The circuits of destinations whose last call failed.
-    circuits: HashMap<Destination, Circuit>,
+    calls: Calls,
     /// The destination after which the next claim begins.
     after: Option<Destination>,
     claiming: Fuse<BoxFuture<'static, Result<ClaimedBatch, Fault>>>,
@@ -150,6 +145,7 @@ struct Worker {
 struct ClaimedBatch {
     deliveries: Vec<(Delivery, Option<PushSnapshot>)>,
     resume: Option<Destination>,
+    is_partial: bool,
 }
 
 impl Worker {
@@ -158,31 +154,27 @@ impl Worker {
         let capacity = Capacity::new(rules.concurrency, rules.per_host);
         let capacity = capacity.for_pushes(rules.pushes, rules.pushes_per_sender);
         let claiming = Fuse::terminated();
-        Self { dispatcher, capacity, circuits: HashMap::new(), after: None, claiming }
+        Self { dispatcher, calls: Calls::new(capacity), after: None, claiming }
     }
 
     /// Asks the ledger for due deliveries, unless it is being asked or there is no capacity.
     /// Returns whether the ledger is being asked.
     fn begin_claim(&mut self) -> bool {
-        if !self.claiming.is_terminated() || self.capacity.free() == 0 {
+        if !self.claiming.is_terminated() || !self.calls.capacity().has_free() {
             return false;
         }
         let rules = self.dispatcher.rules;
         let now = self.dispatcher.core.now();
-        let narrowed = self.circuits.iter().filter(|(_, circuit)| circuit.is_open());
-        let narrowed = narrowed
-            .map(|(destination, circuit)| (destination.clone(), circuit.lets(u16::MAX, now)));
-        self.capacity.limit(narrowed.collect::<Vec<_>>());
         let claim = Claim {
             now,
             lease_end: now + rules.timeout + DELIVERY_LEASE_MARGIN,
-            capacity: self.capacity.clone(),
+            capacity: self.calls.capacity().clone(),
             after: self.after.clone(),
         };
         let dispatcher = Arc::clone(&self.dispatcher);
         let claiming = async move {
-            let Claimed { deliveries, resume } = dispatcher.core.claim(claim).await?;
-            Ok(ClaimedBatch { deliveries: dispatcher.look(deliveries).await, resume })
+            let Claimed { deliveries, resume, is_partial } = dispatcher.core.claim(claim).await?;
+            Ok(ClaimedBatch { deliveries: dispatcher.look(deliveries).await, resume, is_partial })
         };
         self.claiming = claiming.boxed().fuse();
         true
@@ -192,66 +184,86 @@ impl Worker {
     fn claimed(
         &mut self,
         claimed: Result<ClaimedBatch, Fault>,
-    ) -> Vec<(Delivery, Option<PushSnapshot>)> {
+    ) -> (Vec<(Delivery, Option<PushSnapshot>)>, Vec<CallNumber>) {
         match claimed {
-            Ok(ClaimedBatch { deliveries, resume }) => {
+            Ok(ClaimedBatch { deliveries, resume, is_partial }) => {
                 self.after = resume;
-                for (delivery, _) in &deliveries {
-                    self.capacity.acquire(&delivery.destination, 1);
-                }
-                deliveries
+                let destinations = deliveries.iter().map(|(delivery, _)| &delivery.destination);
+                let now = self.dispatcher.core.now();
+                let calls = self.calls.begin(destinations, is_partial, now);
+                (deliveries, calls)
             }
             Err(fault) => {
                 log(&fault);
-                Vec::new()
+                Default::default()
             }
         }
     }
 
-    /// Returns the capacity, and updates the receiver's circuit. Returns whether it is time for a
-    /// claim: one claim for much capacity is cheaper than many small ones.
-    fn sent(&mut self, sent: &Sent) -> bool {
-        self.capacity.release(&sent.destination);
-        let (host, is_push) = (&sent.destination.endpoint, sent.destination.is_push());
-        let what = if is_push { "pushes" } else { "callbacks" };
-        match &sent.heard {
-            ReceiverHealth::Nothing => {}
-            ReceiverHealth::Well => {
-                if self.circuits.remove(&sent.destination).is_some_and(|circuit| circuit.is_open())
-                {
-                    info!(
-                        delivery.host = host.to_string(),
-                        "Circuit closed for {host}: {what} are sent again"
-                    );
-                }
-            }
-            ReceiverHealth::Outage { asked, told } => {
-                let retry = if is_push { &RETRY } else { &self.dispatcher.rules.retry };
-                let now = self.dispatcher.core.now();
-                let circuit = self.circuits.entry(sent.destination.clone()).or_default();
-                if circuit.failed(now, retry, *asked) {
-                    warn!(
-                        delivery.host = host.to_string(),
-                        "Circuit opened for {host} ({told}): {what} are queued, and probes are sent"
-                    );
-                }
-            }
-        }
-        self.capacity.available(&sent.destination) >= self.capacity.in_use(&sent.destination) / 4
+    /// Calls that have become slow give their permits to others.
+    fn watch(&mut self) {
+        self.calls.watch(self.dispatcher.core.now());
     }
 
-    /// Forgets destinations without recent calls.
-    fn tidy(&mut self) {
+    /// Returns the capacity, and records what the call said about its endpoint. Returns whether it
+    /// is time for a claim: one claim for much capacity is cheaper than many small ones.
+    fn sent(&mut self, call: CallNumber, sent: &Sent) -> bool {
         let now = self.dispatcher.core.now();
-        self.circuits.retain(|_, circuit| !circuit.is_stale(now));
+        let retry = if sent.is_push { RETRY } else { self.dispatcher.rules.retry };
+        let (destination, change) = self.calls.end(call, sent.heard, now, &retry);
+        if let Some(change) = change {
+            tell_change(&destination, change, &sent.told);
+            self.count_circuits();
+        }
+        let capacity = self.calls.capacity();
+        capacity.available(&destination, now) >= capacity.in_use(&destination) / 4
     }
 
-    /// The callback destinations whose circuit is open. Pushes are not among them, because they
+    /// Forgets endpoints without recent calls.
+    fn tidy(&mut self) {
+        self.calls.tidy(self.dispatcher.core.now());
+        self.count_circuits();
+    }
+
+    /// Updates the gauges of open circuits.
+    fn count_circuits(&self) {
+        let (endpoints, hosts) = self.calls.capacity().open_counts();
+        for (of, count) in [("endpoint", endpoints), ("host", hosts)] {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge, far below 2^52")]
+            metrics::gauge!("countersign_delivery_circuits_open", "of" => of).set(count as f64);
+        }
+    }
+
+    /// The callbacks' destinations whose circuit is open. Pushes are not among them, because they
     /// expire with their transactions.
-    fn open_lanes(&self) -> Vec<Destination> {
-        let callbacks = self.circuits.iter().filter(|(destination, _)| !destination.is_push());
-        let open = callbacks.filter(|(_, circuit)| circuit.is_open());
-        open.map(|(destination, _)| destination.clone()).collect()
+    fn open_callbacks(&self) -> Vec<Destination> {
+        let open = self.calls.capacity().open();
+        open.filter(|destination| !destination.is_push()).cloned().collect()
+    }
+}
+
+/// Logs that a circuit opened or closed.
+fn tell_change(destination: &Destination, change: CircuitChange, told: &str) {
+    let (tenant, host) = (destination.tenant(), destination.host().to_string());
+    let what = if destination.is_push() { "pushes" } else { "callbacks" };
+    match change {
+        CircuitChange::EndpointOpened => warn!(
+            %tenant, delivery.host = host,
+            "Circuit opened for an endpoint at {host} ({told}): its {what} are queued, and probes \
+             are sent"
+        ),
+        CircuitChange::HostOpened => warn!(
+            %tenant, delivery.host = host,
+            "Circuit opened for {host}, because several endpoints fail ({told}): their {what} are \
+             queued, and probes are sent"
+        ),
+        CircuitChange::EndpointClosed => info!(
+            %tenant, delivery.host = host,
+            "Circuit closed for an endpoint at {host}: its {what} are sent again"
+        ),
+        CircuitChange::HostClosed => {
+            info!(%tenant, delivery.host = host, "Circuit closed for {host}: {what} are sent again");
+        }
     }
 }
 
@@ -269,17 +281,18 @@ impl Dispatcher {
         delivery: Delivery,
         seen: Option<PushSnapshot>,
     ) -> impl Future<Output = Sent> + use<> {
-        let (dispatcher, id, destination) =
-            (Arc::clone(self), delivery.id, delivery.destination.clone());
-        let paying = async move {
-            let tenant = delivery.destination.tenant.clone();
-            names::on_behalf_of(&tenant, dispatcher.deliver(delivery, seen)).await
-        };
+        let (dispatcher, id) = (Arc::clone(self), delivery.id);
+        let paying = async move { dispatcher.deliver(delivery, seen).await };
         AssertUnwindSafe(paying).catch_unwind().map(move |sent| {
             sent.unwrap_or_else(|panic| {
                 let said = panic_message(&*panic);
                 error!(delivery.id = %id, "Delivery {id} panicked: {said}");
-                Sent { destination, heard: ReceiverHealth::Nothing, settlement: None }
+                Sent {
+                    is_push: false,
+                    heard: Health::Unknown,
+                    told: said.to_owned(),
+                    settlement: None,
+                }
             })
         })
     }
@@ -291,16 +304,16 @@ impl Dispatcher {
         }
         let (attempt, told, heard) = match self.letter(&delivery).await {
             Ok(Some(letter)) => {
-                let outcome = self.call(letter).await;
-                (outcome.attempt(), outcome.to_string(), ReceiverHealth::of(&outcome))
+                let outcome = self.call(delivery.destination.tenant(), letter).await;
+                (outcome.attempt(), outcome.to_string(), health(&outcome))
             }
             Ok(None) => {
                 let told = "its transaction or its client was removed";
-                (Attempt::Rejected, told.to_owned(), ReceiverHealth::Nothing)
+                (Attempt::Rejected, told.to_owned(), Health::Unknown)
             }
             Err(fault) => {
                 log(&fault);
-                (Attempt::Deferred(None), "the ledger failed".to_owned(), ReceiverHealth::Nothing)
+                (Attempt::Deferred(None), "the ledger failed".to_owned(), Health::Unknown)
             }
         };
         let count = delivery.attempts.saturating_add(1);
@@ -308,12 +321,12 @@ impl Dispatcher {
         let retry = &self.rules.retry;
         let verdict = retry.after(attempt, count, delivery.queued_at, now, jitter);
         tell(&delivery, count, verdict, &told, now);
-        self.sent(delivery, verdict, told, heard)
+        self.sent(&delivery, verdict, told, heard)
     }
 
     /// The content of a callback. `None` if its transaction or its client was removed.
     async fn letter(&self, delivery: &Delivery) -> Result<Option<CallbackRequest>, Fault> {
-        let (core, tenant) = (&self.core, &delivery.destination.tenant);
+        let (core, tenant) = (&self.core, delivery.destination.tenant());
         let handle = Handle::Id(delivery.transaction);
         let Some(transaction) = core.read().transaction(tenant, &handle).await? else {
             return Ok(None);
@@ -330,8 +343,8 @@ impl Dispatcher {
         }))
     }
 
-    async fn call(&self, letter: CallbackRequest) -> CallOutcome {
-        let outcome = self.webhook.call(&letter.callback, letter.message).await;
+    async fn call(&self, tenant: &TenantName, letter: CallbackRequest) -> CallOutcome {
+        let outcome = self.webhook.call(tenant, &letter.callback, letter.message).await;
         metrics::counter!("countersign_delivery_attempts_total", "outcome" => outcome.as_str())
             .increment(1);
         outcome
@@ -350,7 +363,7 @@ impl Dispatcher {
             match core.give_up_expired(&destination, now, queued_before, outcome).await {
                 Ok(0) => {}
                 Ok(count) => {
-                    let (tenant, host) = (&destination.tenant, &destination.endpoint);
+                    let (tenant, host) = (destination.tenant(), destination.host());
                     count_outcome("dead_letter", count.into());
                     let more = if count == DELIVERIES_CHANGED_MAX { " or more" } else { "" };
                     warn!(
@@ -366,33 +379,30 @@ impl Dispatcher {
 
     pub(super) fn sent(
         &self,
-        delivery: Delivery,
+        delivery: &Delivery,
         verdict: Verdict,
         mut outcome: String,
-        heard: ReceiverHealth,
+        heard: Health,
     ) -> Sent {
         outcome.truncate(outcome.floor_char_boundary(DELIVERY_OUTCOME_BYTES_MAX));
         let settlement = Settlement {
-            tenant: delivery.destination.tenant.clone(),
+            tenant: delivery.destination.tenant().clone(),
             id: delivery.id,
             lease: delivery.lease,
             verdict,
             outcome,
             at: self.core.now(),
         };
-        Sent { destination: delivery.destination, heard, settlement: Some(settlement) }
+        let (is_push, told) = (delivery.destination.is_push(), settlement.outcome.clone());
+        Sent { is_push, heard, told, settlement: Some(settlement) }
     }
 }
 
-impl ReceiverHealth {
-    fn of(outcome: &CallOutcome) -> Self {
-        match outcome {
-            outcome if !outcome.is_outage() => Self::Well,
-            CallOutcome::Answered(_, asked) => {
-                Self::Outage { asked: *asked, told: outcome.to_string() }
-            }
-            CallOutcome::Unanswered(_) => Self::Outage { asked: None, told: outcome.to_string() },
-        }
+fn health(outcome: &CallOutcome) -> Health {
+    match outcome {
+        outcome if !outcome.is_outage() => Health::Well,
+        CallOutcome::Answered(_, asked) => Health::Outage(*asked),
+        CallOutcome::Unanswered(_) => Health::Outage(None),
     }
 }
 
@@ -410,9 +420,9 @@ fn tell(delivery: &Delivery, count: u16, verdict: Verdict, told: &str, now: Time
             count_outcome("dead_letter", 1);
             let (id, destination) = (delivery.id, &delivery.destination);
             warn!(
-                delivery.id = %id, delivery.attempts = count, tenant = %destination.tenant,
-                delivery.host = destination.endpoint.to_string(),
-                "Delivery {id} to {} was given up at attempt {count}: {told}", destination.endpoint
+                delivery.id = %id, delivery.attempts = count, tenant = %destination.tenant(),
+                delivery.host = destination.host().to_string(),
+                "Delivery {id} to {} was given up at attempt {count}: {told}", destination.host()
             );
         }
     }

@@ -35,7 +35,7 @@ use self::push::Pushes;
 use self::webhook::CallbackClient;
 use countersign_config::{Config, DeliveryConfig};
 use countersign_egress::names::Names;
-use countersign_egress::outbound::Outbound;
+use countersign_egress::outbound::{GuardedOutbound, Outbound};
 use countersign_egress::resolve::Resolver;
 use countersign_node::PrivateKeys;
 
@@ -70,7 +70,7 @@ impl Callers {
         result_body: ResultBody,
     ) -> anyhow::Result<Self> {
         let (timeout, roots) = (config.delivery.timeout, ExtraRoots::read(config)?);
-        let guarded = Outbound::guarded(resolver.clone(), &roots.delivery, timeout)?;
+        let guarded = GuardedOutbound::new(resolver.clone(), &roots.delivery, timeout)?;
         let webhook = CallbackClient::new(guarded.clone());
         let trusting = Outbound::trusting(names, &roots.push, timeout)?;
         let trust = Trust { guarded: guarded.clone(), trusting: trusting.clone() };
@@ -82,7 +82,7 @@ impl Callers {
 /// The clients whose trusted authorities can be replaced while they are in use.
 #[derive(Clone)]
 pub struct Trust {
-    guarded: Outbound,
+    guarded: GuardedOutbound,
     trusting: Outbound,
 }
 

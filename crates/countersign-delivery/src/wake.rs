@@ -1,5 +1,6 @@
 //! One due push: whether it is still needed, its outcome, and what follows.
 
+use countersign_core::delivery::capacity::Health;
 use countersign_core::delivery::{Delivery, DeliveryKind, Verdict};
 use countersign_core::id::DeviceId;
 use countersign_core::port::Notifier as _;
@@ -7,7 +8,7 @@ use countersign_core::push_policy::{self, PushSnapshot, RETRY, SkipReason};
 use countersign_core::spec::Recipients;
 use tracing::warn;
 
-use super::dispatcher::{Dispatcher, ReceiverHealth, Sent};
+use super::dispatcher::{Dispatcher, Sent};
 use super::push::PushOutcome;
 use countersign_node::log;
 
@@ -23,7 +24,7 @@ impl Dispatcher {
             DeliveryKind::Callback => None,
         };
         let who = deliveries.iter().filter_map(|one| {
-            Some((one.destination.tenant.clone(), device(one)?, one.transaction))
+            Some((one.destination.tenant().clone(), device(one)?, one.transaction))
         });
         let who: Vec<_> = who.collect();
         let mut seen = Vec::new();
@@ -47,7 +48,7 @@ impl Dispatcher {
         seen: Option<PushSnapshot>,
     ) -> Sent {
         let (verdict, told, heard) = self.attempt(&delivery, device, seen).await;
-        self.sent(delivery, verdict, told, heard)
+        self.sent(&delivery, verdict, told, heard)
     }
 
     async fn attempt(
@@ -55,10 +56,10 @@ impl Dispatcher {
         delivery: &Delivery,
         id: DeviceId,
         seen: Option<PushSnapshot>,
-    ) -> (Verdict, String, ReceiverHealth) {
+    ) -> (Verdict, String, Health) {
         let core = &self.core;
-        let skip = |why: &str| (Verdict::Skipped, why.to_owned(), ReceiverHealth::Nothing);
-        let tenant = &delivery.destination.tenant;
+        let skip = |why: &str| (Verdict::Skipped, why.to_owned(), Health::Unknown);
+        let tenant = delivery.destination.tenant();
         let push_snapshots = if seen.is_some() {
             Ok(seen)
         } else {
@@ -71,7 +72,7 @@ impl Dispatcher {
             Err(fault) => {
                 log(&fault);
                 let again = Verdict::Retry(core.now() + RETRY.first);
-                return (again, "the ledger failed".to_owned(), ReceiverHealth::Nothing);
+                return (again, "the ledger failed".to_owned(), Health::Unknown);
             }
         };
         let (Some(user), Some(transaction)) = (user, transaction) else {
@@ -98,20 +99,18 @@ impl Dispatcher {
     }
 }
 
-fn heard(outcome: &PushOutcome) -> ReceiverHealth {
+fn heard(outcome: &PushOutcome) -> Health {
     match outcome {
-        PushOutcome::NoSender => ReceiverHealth::Nothing,
-        outcome if outcome.is_outage() => {
-            ReceiverHealth::Outage { asked: outcome.asked(), told: outcome.to_string() }
-        }
-        _ => ReceiverHealth::Well,
+        PushOutcome::NoSender => Health::Unknown,
+        outcome if outcome.is_outage() => Health::Outage(outcome.asked()),
+        _ => Health::Well,
     }
 }
 
 /// Logs, once for each push, the problems that an operator can solve.
 fn tell(delivery: &Delivery, device: DeviceId, verdict: Verdict, told: &str) {
-    let tenant = &delivery.destination.tenant;
-    let host = || delivery.destination.endpoint.to_string();
+    let tenant = delivery.destination.tenant();
+    let host = || delivery.destination.host().to_string();
     match verdict {
         Verdict::Retire { .. } => warn!(
             %tenant, device.id = %device, delivery.host = host(),

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use countersign_core::delivery::Attempt;
-use countersign_core::id::DeliveryId;
+use countersign_core::id::{DeliveryId, TenantName};
 use countersign_core::port::CallbackMacs;
 use countersign_core::spec::Callback;
 use countersign_core::time::Timestamp;
@@ -17,13 +17,13 @@ use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use url::Url;
 
-use countersign_egress::outbound::{Outbound, Unanswered, is_outage};
+use countersign_egress::outbound::{GuardedOutbound, Unanswered, is_outage};
 
 pub(super) const AGENT: &str = concat!("Countersign/", env!("CARGO_PKG_VERSION"));
 
 /// Calls the addresses of callbacks. Clones share their connections.
 #[derive(Clone)]
-pub struct CallbackClient(Outbound);
+pub struct CallbackClient(GuardedOutbound);
 
 /// The content of one call.
 pub struct Message {
@@ -48,19 +48,24 @@ pub enum CallOutcome {
 
 impl CallbackClient {
     /// Makes calls through `outbound`.
-    pub fn new(outbound: Outbound) -> Self {
+    pub fn new(outbound: GuardedOutbound) -> Self {
         Self(outbound)
     }
 
-    /// Makes one call. The outcome depends only on the answer's head.
-    pub async fn call(&self, callback: &Callback, message: Message) -> CallOutcome {
+    /// Makes one call for `tenant`. The outcome depends only on the answer's head.
+    pub async fn call(
+        &self,
+        tenant: &TenantName,
+        callback: &Callback,
+        message: Message,
+    ) -> CallOutcome {
         // The address was checked when the transaction started; it is checked again by today's
         // configuration.
         let Ok(url) = Url::parse(&callback.url) else {
             return CallOutcome::Unanswered(Unanswered::Broken("the address is no URL".into()));
         };
         let headers = headers(callback, &message);
-        match self.0.post(url, headers, message.body).await {
+        match self.0.post(tenant, url, headers, message.body).await {
             Ok(answer) => CallOutcome::Answered(answer.status, answer.retry_after(message.at)),
             Err(unanswered) => CallOutcome::Unanswered(unanswered),
         }

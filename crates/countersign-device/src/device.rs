@@ -5,6 +5,7 @@
 
 mod answer;
 mod content;
+mod identities;
 mod sign;
 
 use core::time::Duration;
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 
 use countersign_wire::body::{
     Code, Decline, DeclineReason, Ended, Fail, Finish, Offer, PIN_PROOF_ID, PinBody, PinChange,
-    Push, PushAnswer, PushBody, Take, Taken, Use,
+    Push, PushAnswer, PushBody, Take, Taken,
 };
 use countersign_wire::frame::{Message, Request};
 use countersign_wire::id::TransactionId;
@@ -22,12 +23,12 @@ use countersign_wire::phone::{Phone, PhonePin};
 use tokio::sync::mpsc;
 
 use self::answer::FromAnswer;
+pub use self::identities::Renewed;
 use crate::backoff::Backoff;
 use crate::document::{FetchPolicy, Limits};
 use crate::error::Error;
 use crate::file::PhoneFile;
 use crate::http::Http;
-use crate::identity::{IdentityChoice, Source};
 use crate::listen::{Listen, Notice, ServerConnection};
 use crate::pin::Pin;
 use crate::push::Wake;
@@ -191,6 +192,9 @@ impl Device {
     /// Signs the shown content, and sends the signature until it is answered or the deadline has
     /// passed.
     ///
+    /// If the server refuses the signature, the certificate is renewed, and the content is signed
+    /// once more.
+    ///
     /// # Errors
     /// After a transient error the signature stays stored, and [`Self::resume`] sends it again.
     /// After a refusal it is removed.
@@ -209,7 +213,13 @@ impl Device {
             finish
         };
         let reconnect = ReconnectPolicy::Until(shown.deadline() + AFTER_DEADLINE);
-        self.finish(finish, &reconnect).await
+        let signature = finish.signature.clone();
+        match self.finish(finish, &reconnect).await {
+            Err(error) if error.code() == Some(Code::BadSignature) => {
+                self.approve_renewed(shown, match_code, &signature, error).await
+            }
+            outcome => outcome,
+        }
     }
 
     /// Sends every stored finish that has no answer yet.
@@ -251,36 +261,6 @@ impl Device {
         let reason = reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned();
         let fail = Fail { id, reason };
         self.ask(&Request::Fail(fail), &ReconnectPolicy::Tries(TRIES)).await
-    }
-
-    /// Adds an identity to this device and stores it. Returns its id.
-    ///
-    /// # Errors
-    /// Refuses unusable values before anything is sent; then the server's refusal, or no answer.
-    pub async fn add_identity(
-        &mut self,
-        usage: Use,
-        proposed_labels: &[String],
-        source: &Source,
-    ) -> Result<String, Error> {
-        let wanted = IdentityChoice::new(&self.phone, usage, proposed_labels, source)?;
-        let mut backoff = Backoff::default();
-        let mut tries = 0;
-        let issued = loop {
-            tries += 1;
-            match self.http.add_identity(&wanted.body).await {
-                Err(error) if error.is_transient() && tries < TRIES => {
-                    tokio::time::sleep(backoff.next()).await;
-                }
-                outcome => break outcome?,
-            }
-        };
-        let added = wanted.accept(issued)?;
-        let id = added.id.clone();
-        self.phone.identities.retain(|identity| identity.id != id);
-        self.phone.identities.push(added);
-        self.file.replace(&self.phone)?;
-        Ok(id)
     }
 
     /// Sets the first PIN. The call may be repeated.

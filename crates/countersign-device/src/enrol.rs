@@ -218,6 +218,8 @@ impl Request {
             key: Zeroizing::new(key.serialize_pem()),
             certificate: issued.certificate,
             chain: issued.chain,
+            imported: false,
+            next: None,
         };
         Ok(issued.into_iter().zip(asked).map(with_key).collect())
     }

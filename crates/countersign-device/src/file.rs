@@ -87,6 +87,21 @@ impl PhoneFile {
         write_whole(&self.path, &to_json(phone))
     }
 
+    /// Removes the stored device, with its pending signatures. Nothing can bring its keys back.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it cannot be removed.
+    pub fn remove(&self) -> Result<(), Error> {
+        let pending = self.pending();
+        match fs::remove_dir_all(&pending) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(&pending, "removed", error));
+            }
+            _ => {}
+        }
+        fs::remove_file(&self.path).map_err(|source| failed(&self.path, "removed", source))
+    }
+
     /// Fails early if [`Self::create`] would fail later, after the activation code is used up.
     pub(crate) fn check_free(&self) -> Result<(), Error> {
         if !self.overwrite && self.path.symlink_metadata().is_ok() {

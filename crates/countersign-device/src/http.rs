@@ -134,6 +134,25 @@ impl Http {
         self.call(Method::POST, "/device/v1/identities", "", json(body), ANSWER_TIMEOUT).await
     }
 
+    /// Renews the certificate of an identity. `body` is a [`countersign_wire::body::Renewal`].
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn renew(&self, identity: &str, body: Vec<u8>) -> Result<IssuedIdentity, Error> {
+        let path = format!("/device/v1/identities/{identity}/certificate");
+        self.call(Method::POST, &path, "", body, ANSWER_TIMEOUT).await
+    }
+
+    /// Retires this device.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn say_goodbye(&self) -> Result<(), Error> {
+        let path = "/device/v1/device";
+        let answer = self.call(Method::DELETE, path, "", Vec::new(), ANSWER_TIMEOUT).await;
+        answer.map(|_: serde_json::Value| ())
+    }
+
     /// Sets or changes the PIN.
     ///
     /// # Errors

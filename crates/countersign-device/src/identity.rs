@@ -98,6 +98,8 @@ impl IdentityChoice {
             key: Zeroizing::new(self.key.serialize_pem()),
             certificate: issued.certificate,
             chain: issued.chain,
+            imported: self.body.imported.is_some(),
+            next: None,
         })
     }
 }

@@ -80,7 +80,7 @@ pub use countersign_wire::guard::AllowedHost;
 pub use countersign_wire::id::TransactionId;
 pub use countersign_wire::phone::Phone;
 pub use countersign_wire::uri::EnrolUri;
-pub use device::{Device, Resumed};
+pub use device::{Device, Renewed, Resumed};
 pub use enrol::{Enrolment, enrol};
 pub use error::Error;
 pub use file::PhoneFile;

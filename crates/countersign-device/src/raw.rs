@@ -53,6 +53,19 @@ fn fitted(digest: &[u8], curves: &'static digest::Algorithm) -> Digest {
     Digest::import_less_safe(&number, curves).expect("it has the curve's length")
 }
 
+/// The first of `identities` whose certificate's key supports one of `offered`, and the algorithm
+/// that [`choose`] chooses. SHA-1 comes last, whatever the server prefers.
+pub(crate) fn choose_signer<'a, I>(
+    identities: impl Iterator<Item = (I, &'a [u8])>,
+    offered: &[body::Algorithm],
+    hash: Option<Hash>,
+) -> Option<(I, Algorithm)> {
+    let fit = identities.filter_map(|(identity, certificate)| {
+        Some((identity, choose(certificate, offered, hash)?))
+    });
+    fit.min_by_key(|(_, algorithm)| algorithm.hash() == Hash::Sha1)
+}
+
 /// The first of `offered` that the key of `certificate` supports, and whose hash is `hash` if that
 /// is given. An algorithm with SHA-1 is chosen only if there is no other.
 pub(crate) fn choose(
@@ -163,5 +176,18 @@ mod tests {
         let chosen = |offered| choose(&certificate, offered, None).map(Algorithm::hash);
         assert_eq!(chosen(&weak_first[..]), Some(Hash::Sha256));
         assert_eq!(chosen(&weak_first[..1]), Some(Hash::Sha1));
+    }
+
+    #[test]
+    fn an_identity_that_would_sign_with_sha1_comes_last() {
+        let [ec, rsa] =
+            [KeyKind::P256, KeyKind::Rsa2048].map(|kind| certify(&key::generate(kind).unwrap()).0);
+        let chosen = |offered: &[body::Algorithm]| {
+            choose_signer([(1, &*ec), (2, &*rsa)].into_iter(), offered, None).map(|(nth, _)| nth)
+        };
+        let (weak, strong) = (body::Algorithm::EcdsaSha1, body::Algorithm::EcdsaSha256);
+        assert_eq!(chosen(&[weak, body::Algorithm::RsaSha256]), Some(2));
+        assert_eq!(chosen(&[body::Algorithm::RsaSha256, strong]), Some(1));
+        assert_eq!(chosen(&[weak]), Some(1));
     }
 }

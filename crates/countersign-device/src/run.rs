@@ -2,6 +2,7 @@
 
 use core::future::Future;
 use core::pin::Pin as Pinned;
+use core::time::Duration;
 
 use countersign_wire::body::{
     Code, DeclineReason, Ended, Match, Offer, Operation, RefusalBody, State,
@@ -9,12 +10,15 @@ use countersign_wire::body::{
 use countersign_wire::frame::Withdrawn;
 use countersign_wire::id::TransactionId;
 
-use crate::device::Device;
+use crate::device::{Device, Renewed};
 use crate::document::BadDocument;
 use crate::error::Error;
 use crate::listen::Notice;
 use crate::pin::Pin;
 use crate::shown::RenderedContent;
+
+/// The time without a notice after which the device looks for certificates that are due.
+const RENEWAL_LOOK: Duration = Duration::from_hours(1);
 
 /// The reaction to every shown transaction.
 pub enum Answer {
@@ -65,8 +69,10 @@ pub enum Event<'a> {
         /// The reason, as text.
         why: &'a str,
         /// The pause before the next try.
-        again_in: core::time::Duration,
+        again_in: Duration,
     },
+    /// The certificate of an identity was due, and was renewed or not.
+    Renewed(&'a Renewed),
     /// A transaction was offered.
     Offered(&'a Offer),
     /// The transaction was taken; show it to the user.
@@ -110,10 +116,15 @@ pub async fn run(
     let mut running = Running { device, answer, pin, ended: 0, on_event };
     running.resume().await?;
     while count.is_none_or(|count| running.ended < count) {
-        match running.device.next().await? {
+        let Ok(notice) = tokio::time::timeout(RENEWAL_LOOK, running.device.next()).await else {
+            running.renew().await;
+            continue;
+        };
+        match notice? {
             Notice::Connected => {
                 (running.on_event)(Event::Connected);
                 running.resume().await?;
+                running.renew().await;
             }
             Notice::Lost { why, again_in } => {
                 (running.on_event)(Event::Lost { why: &why, again_in });
@@ -149,6 +160,7 @@ pub async fn run_one(
     };
     let mut running = Running { device, answer, pin, ended: 0, on_event };
     running.resume().await?;
+    running.renew().await;
     running.offered(offer).await?;
     running.device.close().await;
     Ok(end)
@@ -175,6 +187,13 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
             self.told(resumed.id, resumed.outcome)?;
         }
         Ok(())
+    }
+
+    /// Renews the certificates that are due.
+    async fn renew(&mut self) {
+        for renewed in self.device.renew_due().await {
+            (self.on_event)(Event::Renewed(&renewed));
+        }
     }
 
     async fn offered(&mut self, offer: &Offer) -> Result<(), Error> {

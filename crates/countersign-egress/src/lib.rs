@@ -10,6 +10,7 @@
 )]
 
 pub use countersign_wire::guard;
+pub mod fetch;
 pub mod names;
 pub mod outbound;
 pub mod resolve;

@@ -31,7 +31,7 @@ tokio::task_local! {
 }
 
 /// Counts the look-ups that `work` makes for `tenant`.
-pub async fn on_behalf_of<F: Future>(tenant: &TenantName, work: F) -> F::Output {
+pub(super) async fn on_behalf_of<F: Future>(tenant: &TenantName, work: F) -> F::Output {
     TENANT.scope(tenant.clone(), work).await
 }
 

@@ -1,4 +1,7 @@
 //! One outgoing call: bounded, over TLS, without redirects, and with a closed set of failures.
+//!
+//! [`Outbound`] calls addresses of the operator. [`GuardedOutbound`] calls those that anybody else
+//! names; each call says for which tenant it is made.
 
 use std::error::Error;
 use std::fmt;
@@ -7,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
+use countersign_core::id::TenantName;
 use countersign_core::time::Timestamp;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, Method, StatusCode};
@@ -17,7 +21,7 @@ use tracing::warn;
 use url::Url;
 
 use super::guard::Forbidden;
-use super::names::Names;
+use super::names::{self, Names};
 use super::resolve::Resolver;
 
 /// How much of an answer's body is read, so that its connection can be used again; the rest is
@@ -32,15 +36,21 @@ const IDLE_WAIT_MAX: Duration = Duration::from_secs(55);
 /// Makes a client that trusts these roots, besides the platform's.
 type ClientMaker = dyn Fn(&[Certificate]) -> anyhow::Result<Client> + Send + Sync;
 
-/// Makes calls. Clones share their connections.
+/// Calls addresses that the operator chose. Clones share their connections.
 #[derive(Clone)]
 pub struct Outbound {
     /// Replaced as a whole when the trusted roots change.
     client: Arc<RwLock<Client>>,
     build: Arc<ClientMaker>,
-    /// The resolver that checks addresses, if callers choose them.
-    resolver: Option<Resolver>,
     timeout: Duration,
+}
+
+/// Calls addresses that clients and devices choose, if its resolver allows them. Clones share their
+/// connections.
+#[derive(Clone)]
+pub struct GuardedOutbound {
+    outbound: Outbound,
+    resolver: Resolver,
 }
 
 /// A complete head of an answer, and the part of its body that was read.
@@ -67,21 +77,6 @@ pub enum Unanswered {
 }
 
 impl Outbound {
-    /// A client for addresses that callers choose, if `resolver` allows them. Trusts the platform's
-    /// roots and `roots`.
-    ///
-    /// # Errors
-    /// If a root is not a certificate.
-    pub fn guarded(
-        resolver: Resolver,
-        roots: &[Certificate],
-        timeout: Duration,
-    ) -> anyhow::Result<Self> {
-        let asking = resolver.clone();
-        let more = move |builder: ClientBuilder| builder.dns_resolver(asking.clone());
-        Self::with(Some(resolver), timeout, roots, move |roots| build(roots, timeout, &more))
-    }
-
     /// A client for addresses that the operator chose, over HTTP/2, whose streams share a
     /// connection.
     ///
@@ -101,17 +96,16 @@ impl Outbound {
                 .http2_keep_alive_interval(IDLE_WAIT_MAX)
                 .http2_keep_alive_timeout(timeout)
         };
-        Self::with(None, timeout, roots, move |roots| build(roots, timeout, &more))
+        Self::with(timeout, roots, move |roots| build(roots, timeout, &more))
     }
 
     fn with(
-        resolver: Option<Resolver>,
         timeout: Duration,
         roots: &[Certificate],
         build: impl Fn(&[Certificate]) -> anyhow::Result<Client> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
         let client = Arc::new(RwLock::new(build(roots)?));
-        Ok(Self { client, build: Arc::new(build), resolver, timeout })
+        Ok(Self { client, build: Arc::new(build), timeout })
     }
 
     /// Trusts `roots` from now on, besides the platform's, in place of those before; also in
@@ -135,9 +129,6 @@ impl Outbound {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<OutboundAnswer, Unanswered> {
-        if let Some(resolver) = &self.resolver {
-            resolver.check_url(&url).map_err(Unanswered::Forbidden)?;
-        }
         let mut request = Request::new(Method::POST, url);
         *request.headers_mut() = headers;
         *request.body_mut() = Some(body.into());
@@ -152,6 +143,46 @@ impl Outbound {
             Ok(Err(error)) => Err(Unanswered::of(&error)),
             Err(_) => Err(Unanswered::TimedOut),
         }
+    }
+}
+
+impl GuardedOutbound {
+    /// A client that trusts the platform's roots and `roots`.
+    ///
+    /// # Errors
+    /// If a root is not a certificate.
+    pub fn new(
+        resolver: Resolver,
+        roots: &[Certificate],
+        timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        let asking = resolver.clone();
+        let more = move |builder: ClientBuilder| builder.dns_resolver(asking.clone());
+        let outbound = Outbound::with(timeout, roots, move |roots| build(roots, timeout, &more))?;
+        Ok(Self { outbound, resolver })
+    }
+
+    /// Trusts other roots from now on: see [`Outbound::trust`].
+    ///
+    /// # Errors
+    /// As [`Outbound::trust`].
+    pub fn trust(&self, roots: &[Certificate]) -> anyhow::Result<()> {
+        self.outbound.trust(roots)
+    }
+
+    /// Posts `body`, as [`Outbound::post`] does. Look-ups of names count for `tenant`.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn post(
+        &self,
+        tenant: &TenantName,
+        url: Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<OutboundAnswer, Unanswered> {
+        self.resolver.check_url(&url).map_err(Unanswered::Forbidden)?;
+        names::on_behalf_of(tenant, self.outbound.post(url, headers, body)).await
     }
 }
 
@@ -229,7 +260,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 }
 
 impl Unanswered {
-    fn of(error: &reqwest::Error) -> Self {
+    pub(super) fn of(error: &reqwest::Error) -> Self {
         for cause in chain(error) {
             // An I/O error hides the error that it wraps from the chain.
             let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
@@ -258,6 +289,8 @@ impl Unanswered {
     }
 }
 
+impl Error for Unanswered {}
+
 /// For the log and the ledger; contains nothing of the request.
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -285,9 +318,83 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::join_all;
     use http::HeaderValue;
 
+    use super::super::fetch::{FetchError, FetchLimits, fetch};
+    use super::super::guard::Guard;
+    use super::super::names::LOOKUPS_PER_TENANT_MAX;
     use super::*;
+
+    /// Names under `good` have an address at which nothing listens; look-ups of others hang, and
+    /// are counted.
+    fn resolver() -> (Resolver, Arc<AtomicUsize>) {
+        let hanging = Arc::new(AtomicUsize::new(0));
+        let begun = Arc::clone(&hanging);
+        let names = Names::answered_by(move |name| {
+            if name.starts_with("good") {
+                return std::future::ready(Ok(vec![[127, 0, 0, 1].into()])).boxed();
+            }
+            begun.fetch_add(1, Ordering::Relaxed);
+            std::future::pending().boxed()
+        });
+        let guard = Guard::new(vec!["127.0.0.0/8".parse().unwrap()]);
+        (Resolver::new(guard, names), hanging)
+    }
+
+    /// Calls of acme whose look-ups hang make its other calls wait, and none of globex.
+    async fn look_ups_count_for_their_tenant(
+        hanging: &AtomicUsize,
+        call: impl AsyncFn(TenantName, Url) -> Unanswered,
+    ) {
+        let call = |tenant: &str, host: &str| {
+            call(tenant.parse().unwrap(), Url::parse(&format!("https://{host}.example:1")).unwrap())
+        };
+        let hang = join_all((0..LOOKUPS_PER_TENANT_MAX).map(|_| call("acme", "hangs")));
+        let others = async {
+            while hanging.load(Ordering::Relaxed) < LOOKUPS_PER_TENANT_MAX {
+                tokio::task::yield_now().await;
+            }
+            tokio::select! {
+                biased;
+                own = call("acme", "good") => panic!("{own}"),
+                other = call("globex", "good") => other,
+            }
+        };
+        let other = tokio::select! {
+            _ = hang => panic!("globex waits for acme's look-ups"),
+            other = others => other,
+        };
+        assert!(matches!(other, Unanswered::Unreachable(_)), "{other:?}");
+    }
+
+    const WAIT: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn look_ups_for_calls_count_for_their_tenant() {
+        let (resolver, hanging) = resolver();
+        let guarded = GuardedOutbound::new(resolver, &[], WAIT).unwrap();
+        look_ups_count_for_their_tenant(&hanging, async |tenant, url| {
+            guarded.post(&tenant, url, HeaderMap::new(), Bytes::new()).await.err().unwrap()
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn look_ups_for_fetches_count_for_their_tenant() {
+        let (resolver, hanging) = resolver();
+        let limits = FetchLimits { wait: WAIT, bytes: 1 };
+        look_ups_count_for_their_tenant(&hanging, async |tenant, url| {
+            match fetch(&resolver, &tenant, url, Vec::new(), limits).await.unwrap_err() {
+                FetchError::Unanswered(unanswered) => unanswered,
+                other => panic!("{other}"),
+            }
+        })
+        .await;
+    }
 
     #[test]
     fn a_receiver_may_ask_for_a_wait_in_seconds_or_until_a_date() {

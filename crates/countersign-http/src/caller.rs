@@ -8,8 +8,11 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_config::Scopes;
 use countersign_core::Fault;
+use countersign_core::event::{Actor, EventKind, NewEvent, Subject};
 use countersign_core::id::{ClientId, TenantName};
+use countersign_core::role::{Role, Roles};
 use countersign_core::tenant::{ApiKey, Client, KeyKind, Tenant};
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Uri};
@@ -17,10 +20,11 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::callback_url::Callbacks;
-use super::token::{Bearer, Issuer, TokenClaims, Tokens};
+use super::token::{Issuer, TokenClaims, Tokens};
 use crate::listen::KnownNetworks;
 use crate::tries::{Counter, Quota, Tries, Wrong, network};
 use countersign_node::{Core, log};
+use tracing::info;
 
 /// The limit on wrong secrets for all clients of one address, as a multiple of the limit for one
 /// client.
@@ -39,8 +43,20 @@ pub struct Authenticator {
     known: KnownNetworks,
     tries: Arc<Tries>,
     tries_per_client: Quota,
-    hostname: Arc<str>,
-    default_tenant: Option<TenantName>,
+    settings: Arc<CallerSettings>,
+}
+
+/// The operator's settings for callers.
+#[derive(Clone, Debug)]
+pub struct CallerSettings {
+    /// The number of wrong secrets that are checked for one client from one address in a minute.
+    pub tries_per_minute: NonZeroU32,
+    /// The server's own name; tenants are its subdomains.
+    pub hostname: String,
+    /// The tenant of addresses that name none.
+    pub default_tenant: Option<TenantName>,
+    /// The scopes of `TrustedX`'s dialect, by which a client may be limited.
+    pub scopes: Scopes,
 }
 
 /// An authenticated client.
@@ -54,6 +70,17 @@ pub struct Caller {
     pub name: String,
     /// The scopes of its token, separated by blanks.
     pub scope: Arc<str>,
+    /// What it may do through this dialect.
+    pub roles: Roles,
+}
+
+/// A client whose secret was verified.
+#[derive(Debug)]
+pub struct AuthenticatedClient {
+    /// The client.
+    pub client: Client,
+    /// The number of the secret.
+    pub secret_number: u32,
 }
 
 /// The reason why a caller is not authenticated.
@@ -63,6 +90,8 @@ pub enum AuthError {
     NoTenant,
     /// The credential is absent or invalid.
     NotAuthenticated,
+    /// The client is authenticated but does not have this role.
+    NoRole(Role),
     /// There were too many wrong credentials recently; this one was not checked.
     TooManyTries,
     /// The ledger failed; the failure has been logged.
@@ -86,21 +115,28 @@ impl From<Fault> for AuthError {
     }
 }
 
+impl Caller {
+    /// Checks that the caller has this role.
+    ///
+    /// # Errors
+    /// [`AuthError::NoRole`] if it does not.
+    pub fn check(&self, role: Role) -> Result<(), AuthError> {
+        if self.roles.has(role) { Ok(()) } else { Err(AuthError::NoRole(role)) }
+    }
+}
+
 impl Authenticator {
-    /// Joins the parts. `tries_per_minute` is the number of wrong secrets that are checked for one
-    /// client from one address.
+    /// Joins the parts.
     pub fn new(
         core: Arc<Core>,
         tokens: Tokens,
         callbacks: Callbacks,
         known: KnownNetworks,
-        tries_per_minute: NonZeroU32,
-        hostname: &str,
-        default_tenant: Option<TenantName>,
+        settings: CallerSettings,
     ) -> Self {
-        let (tries, tries_per_client) = (Arc::default(), Quota::per_minute(tries_per_minute));
-        let (tokens, hostname) = (Arc::new(tokens), hostname.into());
-        Self { core, tokens, callbacks, known, tries, tries_per_client, hostname, default_tenant }
+        let tries_per_client = Quota::per_minute(settings.tries_per_minute);
+        let (tokens, settings) = (Arc::new(tokens), Arc::new(settings));
+        Self { core, tokens, callbacks, known, tries: Arc::default(), tries_per_client, settings }
     }
 
     /// The tenant that the host names by its first label, or else the default tenant.
@@ -116,10 +152,11 @@ impl Authenticator {
             _ => host,
         };
         let name = name.to_ascii_lowercase();
-        let label = name.strip_suffix(&*self.hostname).and_then(|rest| rest.strip_suffix('.'));
+        let label =
+            name.strip_suffix(&*self.settings.hostname).and_then(|rest| rest.strip_suffix('.'));
         match label {
             Some(label) => label.parse().map_err(|_| AuthError::NoTenant),
-            None => self.default_tenant.clone().ok_or(AuthError::NoTenant),
+            None => self.settings.default_tenant.clone().ok_or(AuthError::NoTenant),
         }
     }
 
@@ -135,10 +172,10 @@ impl Authenticator {
         let Some(token) = bearer(headers) else {
             return self.check_tenant(tenant).await.and(Err(AuthError::NotAuthenticated));
         };
-        match self.tokens.known(Issuer::Realm, token, self.core.now()) {
-            Some((known, bearer)) if known == *tenant => Ok(bearer.of(known)),
-            _ => self.verify_and_cache(Issuer::Realm, tenant, token).await,
-        }
+        let known = self.tokens.known(Issuer::Realm, token, self.core.now());
+        let known = known.filter(|(known, _)| known == tenant).map(|(_, claims)| claims);
+        let (client, scope) = self.holder(Issuer::Realm, tenant, token, known).await?;
+        Ok(self.caller(client, scope))
     }
 
     /// The client of this token, which the authorization server of any tenant issued.
@@ -147,31 +184,82 @@ impl Authenticator {
     /// [`AuthError::NotAuthenticated`] for an invalid token, whichever tenant it names.
     pub async fn authenticate_token(&self, token: &str) -> Result<Caller, AuthError> {
         const ISSUER: Issuer = Issuer::AuthServer;
-        if let Some((tenant, bearer)) = self.tokens.known(ISSUER, token, self.core.now()) {
-            return Ok(bearer.of(tenant));
-        }
-        let tenant = self.tokens.tenant_of(ISSUER, token).ok_or(AuthError::NotAuthenticated)?;
-        self.verify_and_cache(ISSUER, &tenant, token).await.map_err(|stranger| match stranger {
+        let known = self.tokens.known(ISSUER, token, self.core.now());
+        let (tenant, known) = if let Some((tenant, claims)) = known {
+            (tenant, Some(claims))
+        } else {
+            let tenant = self.tokens.tenant_of(ISSUER, token);
+            (tenant.ok_or(AuthError::NotAuthenticated)?, None)
+        };
+        let held = self.holder(ISSUER, &tenant, token, known).await;
+        let (client, scope) = held.map_err(|stranger| match stranger {
             AuthError::NoTenant => AuthError::NotAuthenticated,
             other => other,
-        })
+        })?;
+        // The token's scopes limit it by themselves.
+        let Client { tenant, id, name, roles, .. } = client;
+        Ok(Caller { tenant, client: id, name, scope, roles })
     }
 
-    /// Verifies a token that is not cached, and caches it.
-    async fn verify_and_cache(
+    /// The claims of a token that this tenant issued, if it is valid and its client accepted.
+    ///
+    /// # Errors
+    /// If the ledger fails.
+    pub async fn introspect(
+        &self,
+        issuer: Issuer,
+        tenant: &Tenant,
+        token: &str,
+    ) -> Result<Option<TokenClaims>, AuthError> {
+        let now = self.core.now();
+        let Some(claims) = self.tokens.verify(issuer, tenant, token, now) else { return Ok(None) };
+        let client = self.core.read().client(&tenant.name, &claims.client).await?;
+        let is_accepted =
+            client.is_some_and(|client| client.value.accepts(claims.secret_number, now));
+        Ok(Some(claims).filter(|_| is_accepted))
+    }
+
+    /// The client and the scopes of a token. `known` are the token's claims if it is cached. The
+    /// client, its secret and the tenant's keys are read each time, so that what an operator takes
+    /// back is refused from the next call on.
+    async fn holder(
         &self,
         issuer: Issuer,
         tenant: &TenantName,
         token: &str,
-    ) -> Result<Caller, AuthError> {
-        let (tenant, now) = (self.known_tenant(tenant).await?, self.core.now());
-        let held = self.tokens.verify(issuer, &tenant, token, now);
-        let held: TokenClaims = held.ok_or(AuthError::NotAuthenticated)?;
-        let client = self.core.read().client(&tenant.name, &held.client).await?;
-        let Client { id, name, .. } = client.ok_or(AuthError::NotAuthenticated)?;
-        let scope = Arc::clone(&held.scope);
-        self.tokens.remember(issuer, &tenant.name, token, held, &name);
-        Ok(Caller { tenant: tenant.name, client: id, name, scope })
+        known: Option<TokenClaims>,
+    ) -> Result<(Client, Arc<str>), AuthError> {
+        let (now, is_new) = (self.core.now(), known.is_none());
+        let claims = if let Some(claims) = known {
+            claims
+        } else {
+            let tenant = self.known_tenant(tenant).await?;
+            let claims = self.tokens.verify(issuer, &tenant, token, now);
+            claims.ok_or(AuthError::NotAuthenticated)?
+        };
+        let found = self.core.read().token_holder(tenant, &claims.client).await?;
+        let (client, keys) = found.ok_or(AuthError::NotAuthenticated)?;
+        let is_accepted = keys.valid(now).any(|key| *key == claims.key)
+            && client.accepts(claims.secret_number, now);
+        if !is_accepted {
+            return Err(AuthError::NotAuthenticated);
+        }
+        let scope = Arc::clone(&claims.scope);
+        if is_new {
+            self.tokens.remember(issuer, tenant, token, claims);
+        }
+        Ok((client, scope))
+    }
+
+    /// A client that calls through a dialect without scopes. If it is limited to scopes, it has
+    /// only the roles whose calls those scopes allow.
+    fn caller(&self, client: Client, scope: Arc<str>) -> Caller {
+        let Client { tenant, id, name, roles, scopes, .. } = client;
+        let roles = match scopes {
+            None => roles,
+            Some(own) => roles.and(self.settings.scopes_allow(&own)),
+        };
+        Caller { tenant, client: id, name, scope, roles }
     }
 
     /// The client with this id and secret, in this tenant.
@@ -185,7 +273,7 @@ impl Authenticator {
         id: &str,
         secret: &str,
         address: IpAddr,
-    ) -> Result<(Tenant, Client), AuthError> {
+    ) -> Result<(Tenant, AuthenticatedClient), AuthError> {
         let counters = self.counters(id, address);
         self.tries.check(&counters, self.core.now())?;
         let tenant = self.core.read().tenant(tenant).await?;
@@ -193,13 +281,19 @@ impl Authenticator {
             (Some(tenant), Ok(id)) => self.core.read().client(&tenant.name, &id).await?,
             _ => None,
         };
+        let client = client.map(|client| client.value);
         // A secret for an unknown tenant is counted like a wrong one, so that the status 429 does
         // not reveal which tenants exist.
-        let client = self.verify_secret(client, secret, &counters, address)?;
+        let client =
+            self.verify_secret(client, secret, &counters, address).inspect_err(|wrong| {
+                if let (AuthError::NotAuthenticated, Some(tenant)) = (wrong, &tenant) {
+                    self.note_wrong_secret(&tenant.name, id, address);
+                }
+            })?;
         Ok((tenant.ok_or(AuthError::NoTenant)?, client))
     }
 
-    /// The client with this id and secret, in any tenant.
+    /// The client with this id and secret, in any tenant, which calls without a token.
     ///
     /// # Errors
     /// As [`Authenticator::credentials`].
@@ -208,14 +302,34 @@ impl Authenticator {
         id: &str,
         secret: &str,
         address: IpAddr,
-    ) -> Result<Client, AuthError> {
+    ) -> Result<Caller, AuthError> {
         let counters = self.counters(id, address);
         self.tries.check(&counters, self.core.now())?;
         let client = match id.parse() {
             Ok(id) => self.core.read().client_by_id(&id).await?,
             Err(_) => None,
         };
-        self.verify_secret(client, secret, &counters, address)
+        let tenant = client.as_ref().map(|client| client.tenant.clone());
+        let verified = self.verify_secret(client, secret, &counters, address);
+        let verified = verified.inspect_err(|wrong| {
+            if let (AuthError::NotAuthenticated, Some(tenant)) = (wrong, &tenant) {
+                self.note_wrong_secret(tenant, id, address);
+            }
+        })?;
+        Ok(self.caller(verified.client, "".into()))
+    }
+
+    /// Has the history know that a wrong secret was given for a client.
+    fn note_wrong_secret(&self, tenant: &TenantName, id: &str, address: IpAddr) {
+        let Ok(client) = id.parse() else { return };
+        self.core.notifier().note_refused(NewEvent {
+            tenant: Some(tenant.clone()),
+            at: self.core.now(),
+            kind: EventKind::ClientRefused,
+            actor: Actor::Unknown,
+            subject: Subject::Client(client),
+            details: vec![("address", address.to_string())],
+        });
     }
 
     /// The counters of a wrong secret: one for the named client, known or not, from this address,
@@ -228,22 +342,34 @@ impl Authenticator {
         ]
     }
 
-    /// The client that was found, if this is its secret.
+    /// The client that was found, if this is one of its secrets and it is not locked. The right
+    /// secret of a locked client is not counted as a guess.
     fn verify_secret(
         &self,
         client: Option<Client>,
         secret: &str,
         counters: &[Counter],
         address: IpAddr,
-    ) -> Result<Client, AuthError> {
-        let given = secret_digest(secret);
-        let client = self.tries.judge(counters, self.core.now(), || {
-            // The comparison takes the same time for an unknown client.
-            let expected = client.as_ref().map_or([0; 32], |client| client.secret_digest);
-            client.filter(|_| expected.ct_eq(&given).into())
+    ) -> Result<AuthenticatedClient, AuthError> {
+        let (given, now) = (secret_digest(secret), self.core.now());
+        let found = self.tries.judge(counters, now, || {
+            let is_right = |digest: &[u8; 32]| -> bool { digest.ct_eq(&given).into() };
+            let Some(client) = client else {
+                // The comparison takes the same time for an unknown client.
+                let _ = is_right(&[0; 32]);
+                return None;
+            };
+            let right = client.secrets(now).find(|(_, secret)| is_right(&secret.digest));
+            let secret_number = right.map(|(number, _)| number)?;
+            Some(AuthenticatedClient { client, secret_number })
         })?;
+        if !found.client.accepts(found.secret_number, now) {
+            let AuthenticatedClient { client: Client { id, .. }, .. } = found;
+            info!(client = %id, "Client {id} is locked: its call was refused");
+            return Err(AuthError::NotAuthenticated);
+        }
         self.known.remember(address);
-        Ok(client)
+        Ok(found)
     }
 
     /// The client whose API key of that kind is in HTTP Basic: as the password with any user name,
@@ -263,18 +389,21 @@ impl Authenticator {
             return Err(AuthError::NotAuthenticated);
         }
         let counters = [self.tries.counter(self.tries_per_client, ("key", network(address)))];
-        self.tries.check(&counters, self.core.now())?;
+        let now = self.core.now();
+        self.tries.check(&counters, now)?;
         let mut right = None;
         for text in spellings {
             // The look-up is by digest, so its time reveals nothing about the right key.
             let digest = secret_digest(&text);
             let found = self.core.read().api_key(&digest).await?;
-            right = found.filter(|key| key.kind == kind && key.digest.ct_eq(&digest).into());
+            right = found.filter(|key| {
+                key.kind == kind && key.is_valid(now) && key.digest.ct_eq(&digest).into()
+            });
             if right.is_some() {
                 break;
             }
         }
-        let key = self.tries.judge(&counters, self.core.now(), || right)?;
+        let key = self.tries.judge(&counters, now, || right)?;
         self.known.remember(address);
         Ok(key)
     }
@@ -306,10 +435,12 @@ impl Authenticator {
     }
 }
 
-impl Bearer {
-    fn of(self, tenant: TenantName) -> Caller {
-        let Self { client, name, scope } = self;
-        Caller { tenant, client, name, scope }
+impl CallerSettings {
+    /// The roles whose calls these scopes allow.
+    fn scopes_allow(&self, own: &[String]) -> Roles {
+        let Scopes { sign, manage, register, .. } = &self.scopes;
+        let all = [(sign, Role::Ask), (manage, Role::People), (register, Role::Enrol)];
+        all.into_iter().filter(|(scope, _)| own.contains(scope)).map(|(_, role)| role).collect()
     }
 }
 
@@ -363,5 +494,31 @@ fn form_decoded(text: &str) -> String {
     match (pairs.next(), text.contains(['&', '='])) {
         (Some((decoded, _)), false) => decoded.into_owned(),
         _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_allow_the_roles_of_their_calls_and_reading_identities_allows_none() {
+        let [sign, profile, manage, register] = ["s", "p", "m", "r"].map(str::to_owned);
+        let settings = CallerSettings {
+            tries_per_minute: NonZeroU32::MIN,
+            hostname: "localhost".into(),
+            default_tenant: None,
+            scopes: Scopes { sign, profile, manage, register },
+        };
+        let allowed = |own: &str| {
+            let own: Vec<String> = own.chars().map(String::from).collect();
+            settings.scopes_allow(&own).iter().map(Role::as_str).collect::<Vec<_>>().join(" ")
+        };
+        for (own, roles) in
+            [("", ""), ("p", ""), ("s", "ask"), ("pm", "people"), ("r", "enrol"), ("x", "")]
+        {
+            assert_eq!(allowed(own), roles, "{own}");
+        }
+        assert_eq!(allowed("spmr"), "ask people enrol");
     }
 }

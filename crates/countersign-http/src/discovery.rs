@@ -38,7 +38,7 @@ struct Jwk {
 
 #[derive(Serialize)]
 struct JwkSet {
-    keys: [Jwk; 1],
+    keys: Vec<Jwk>,
 }
 
 /// The realm's metadata document.
@@ -62,14 +62,17 @@ pub async fn document(authenticator: &Authenticator, realm: &str) -> Result<Resp
     Ok(Json(document).into_response())
 }
 
-/// The key that signs the realm's tokens.
+/// The keys that verify the realm's tokens, the one that signs first.
 ///
 /// # Errors
 /// [`AuthError::NoTenant`] if the realm does not exist.
 pub async fn keys(authenticator: &Authenticator, realm: &str) -> Result<Response, AuthError> {
     let tenant = authenticator.tenant(realm).await?;
-    let (x, y) = point(&tenant.token_public_key);
-    let kid = thumbprint(&x, &y);
-    let key = Jwk { kty: "EC", crv: "P-256", x, y, usage: "sig", alg: "ES256", kid };
-    Ok(Json(JwkSet { keys: [key] }).into_response())
+    let jwk = |key| {
+        let (x, y) = point(key);
+        let kid = thumbprint(&x, &y);
+        Jwk { kty: "EC", crv: "P-256", x, y, usage: "sig", alg: "ES256", kid }
+    };
+    let keys = tenant.token_keys.valid(authenticator.core.now()).map(jwk).collect();
+    Ok(Json(JwkSet { keys }).into_response())
 }

@@ -16,6 +16,7 @@ pub mod discovery;
 pub mod fingerprint;
 pub mod json_members;
 pub mod listen;
+pub mod measured;
 pub mod oauth;
 pub mod qr;
 pub mod time_format;

@@ -13,6 +13,7 @@ mod activity;
 mod body;
 mod body_memory;
 mod connection_limit;
+mod framing;
 mod head;
 mod stream;
 #[cfg(test)]
@@ -30,8 +31,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use http::header::{CONNECTION, EXPECT};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http::header::EXPECT;
+use http::{HeaderMap, HeaderName, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -50,6 +51,8 @@ use self::body_memory::BodyMemory;
 pub use self::body_memory::{BodyAccount, BodySender};
 pub use self::connection_limit::{ConnectionLimit, KnownNetworks};
 use self::connection_limit::{NoPermit, counted_network};
+use self::framing::{TwoLengths, WatchedStream};
+use self::head::BadHead;
 use self::stream::ConnectionStream;
 use countersign_config::{ServerConfig, Shares};
 use countersign_node::task::{Criticality, Shutdown, panic_message};
@@ -335,6 +338,8 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let activity = Activity::new(&self.limits);
+        let two_lengths = TwoLengths::new();
+        let stream = WatchedStream::new(stream, Arc::clone(&two_lengths));
         let service = service_fn({
             let (activity, router) = (Arc::clone(&activity), self.router);
             let (header, body_wait) = (self.client_address_header, self.limits.body_wait);
@@ -352,7 +357,18 @@ impl Connection {
                 let account = bodies.account(network);
                 request.extensions_mut().insert(peer);
                 request.extensions_mut().insert(account);
-                answer(router.clone(), request, body_wait, open).map(Ok::<_, Infallible>)
+                let checked = if two_lengths.has_next() {
+                    Err(BadHead::TwoLengths)
+                } else {
+                    head::check(&request)
+                };
+                let router = router.clone();
+                async move {
+                    Ok::<_, Infallible>(match checked {
+                        Ok(()) => answer(router, request, body_wait, open).await,
+                        Err(bad) => open.answer(bad.into_response()),
+                    })
+                }
             }
         });
         let mut connection =
@@ -411,11 +427,6 @@ async fn answer(
     body_wait: Duration,
     open: OpenRequest,
 ) -> Response {
-    if let Err(bad) = head::check(&request) {
-        let mut response = (StatusCode::BAD_REQUEST, bad.sentence()).into_response();
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        return open.answer(response);
-    }
     let awaits_leave = request.headers().contains_key(EXPECT);
     let (head, body) = request.into_parts();
     let (body, unread) = RequestBody::new(body, body_wait);

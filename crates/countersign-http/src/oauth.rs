@@ -8,13 +8,13 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use countersign_core::id::TenantName;
-use countersign_core::tenant::{Client, Tenant};
+use countersign_core::tenant::Tenant;
 use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tracing::error;
 
-use super::caller::{AuthError, Authenticator, basic};
+use super::caller::{AuthError, AuthenticatedClient, Authenticator, basic};
 use super::token::{Grant, Issuer};
 use crate::body_limit;
 use crate::listen::Peer;
@@ -87,11 +87,13 @@ pub async fn issue(
     authenticator: &Authenticator,
     issuer: Issuer,
     tenant: &TenantName,
-    client: &Client,
+    client: &AuthenticatedClient,
     scope: String,
 ) -> Result<TokenResponse, Refusal> {
     let (now, jti) = (authenticator.core.now(), authenticator.core.random_u128());
-    let grant = Grant { issuer, tenant, client: &client.id, scope: &scope };
+    let AuthenticatedClient { client, secret_number } = client;
+    let secret_number = *secret_number;
+    let grant = Grant { issuer, tenant, client: &client.id, secret_number, scope: &scope };
     let access_token = authenticator.tokens.issue(grant, jti, now).await.map_err(|fault| {
         error!("Failed while issuing a token: {fault:#}");
         FAILED
@@ -153,14 +155,16 @@ impl Form {
         &self,
         authenticator: &Authenticator,
         tenant: &str,
-    ) -> Result<(Tenant, Client), Refusal> {
+    ) -> Result<(Tenant, AuthenticatedClient), Refusal> {
         let by_form = || self.field("client_id").zip(self.field("client_secret"));
         let (id, secret) = self.basic.clone().or_else(by_form).ok_or(UNKNOWN_CLIENT)?;
         let tenant: TenantName = tenant.parse().map_err(|_| UNKNOWN_CLIENT)?;
         let proved = authenticator.credentials(&tenant, &id, &secret, self.address).await;
         proved.map_err(|stranger| match stranger {
             // Only its own clients learn whether a tenant exists.
-            AuthError::NoTenant | AuthError::NotAuthenticated => UNKNOWN_CLIENT,
+            AuthError::NoTenant | AuthError::NotAuthenticated | AuthError::NoRole(_) => {
+                UNKNOWN_CLIENT
+            }
             AuthError::TooManyTries => TOO_MANY_TRIES,
             AuthError::Failed => FAILED,
         })

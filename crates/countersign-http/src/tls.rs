@@ -10,9 +10,10 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use countersign_core::time::Timestamp;
 use countersign_store::private;
 use rustls::crypto::CryptoProvider;
 use rustls::server::ResolvesServerCert;
@@ -59,7 +60,7 @@ fn resolver(
             Some(Arc::new(SingleCertAndKey::from(load(certificate, key)?)))
         }
         Tls::Own => {
-            let own = Own::in_directory(&data.join("tls"));
+            let own = Own::in_directory(&data.join("tls"), &config.lifetimes);
             Some(Arc::new(own.open(&config.hostname, now)?))
         }
     })
@@ -73,6 +74,25 @@ fn server_config(certificates: Arc<dyn ResolvesServerCert>) -> Arc<rustls::Serve
         .with_cert_resolver(certificates);
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Arc::new(tls)
+}
+
+/// The end of the certificate that the server presents; `None` if a proxy ends TLS. `data` is the
+/// data directory.
+///
+/// # Errors
+/// Names the file that is unreadable or invalid.
+pub fn certificate_end(config: &ServerConfig, data: &Path) -> anyhow::Result<Option<Timestamp>> {
+    let own = data.join("tls/server.pem");
+    let file = match &config.tls {
+        Tls::InFront => return Ok(None),
+        Tls::Files { certificate, .. } => certificate,
+        Tls::Own => &own,
+    };
+    let certificate = CertificateDer::from_pem_file(file)
+        .with_context(|| format!("cannot read certificates (PEM) from {}", file.display()))?;
+    let end = own::end_of(&certificate).with_context(|| file.display().to_string())?;
+    let since_epoch = end.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Some(Timestamp::of_seconds(since_epoch.as_secs())))
 }
 
 /// Checks that no other user can read a private key's file.

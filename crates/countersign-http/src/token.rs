@@ -1,5 +1,6 @@
 //! Access tokens: signed by their tenant's key and short-lived, so that any node verifies them
-//! without a look-up (RFC 9068). A verified token is cached until it expires.
+//! (RFC 9068). A verified token is cached until it expires. Whether its client, its secret and its
+//! key are still accepted is not cached: the caller reads them for each call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::limited_cache::LimitedCache;
-use countersign_core::port::{Keys as _, Signer as _, SigningRole};
+use countersign_core::port::{Keys as _, PublicKey, Signer as _, SigningRole};
 use countersign_core::tenant::Tenant;
 use countersign_core::time::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
@@ -48,6 +49,9 @@ struct AccessClaims {
     /// The scopes, separated by blanks (RFC 9068, section 2.2.3).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     scope: String,
+    /// The number of the secret with which the token was obtained: ours.
+    #[serde(default)]
+    secret_number: u32,
     iat: u64,
     exp: u64,
     jti: String,
@@ -67,19 +71,7 @@ pub struct Tokens {
 struct CachedToken {
     issuer: Issuer,
     tenant: TenantName,
-    bearer: Bearer,
-    expires: u64,
-}
-
-/// The client of a verified token.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Bearer {
-    /// The client.
-    pub client: ClientId,
-    /// Its name for people.
-    pub name: String,
-    /// The token's scopes, separated by blanks.
-    pub scope: Arc<str>,
+    claims: TokenClaims,
 }
 
 /// The claims of a valid token.
@@ -89,6 +81,10 @@ pub struct TokenClaims {
     pub client: ClientId,
     /// The scopes, separated by blanks.
     pub scope: Arc<str>,
+    /// The number of the secret with which the token was obtained.
+    pub secret_number: u32,
+    /// The key that verified the token.
+    pub key: PublicKey,
     /// When it was issued, in seconds since the Unix epoch.
     pub issued: u64,
     /// When it expires, in seconds since the Unix epoch.
@@ -104,6 +100,8 @@ pub struct Grant<'a> {
     pub tenant: &'a TenantName,
     /// The client, which has authenticated.
     pub client: &'a ClientId,
+    /// The number of the secret with which it has authenticated.
+    pub secret_number: u32,
     /// The scopes, separated by blanks.
     pub scope: &'a str,
 }
@@ -148,12 +146,13 @@ impl Tokens {
         jti: u128,
         now: Timestamp,
     ) -> anyhow::Result<String> {
-        let Grant { issuer, tenant, client, scope } = grant;
+        let Grant { issuer, tenant, client, secret_number, scope } = grant;
         let claims = AccessClaims {
             iss: self.issuer(issuer, tenant),
             sub: client.to_string(),
             client_id: client.to_string(),
             scope: scope.to_owned(),
+            secret_number,
             iat: now.seconds(),
             exp: now.seconds() + self.lifetime.as_secs(),
             jti: format!("{jti:032x}"),
@@ -172,20 +171,20 @@ impl Tokens {
         Ok(token)
     }
 
-    /// The client of this token, if the token is cached and still valid.
+    /// The tenant and the claims of this token, if the token is cached and has not expired.
     pub fn known(
         &self,
         issuer: Issuer,
         token: &str,
         now: Timestamp,
-    ) -> Option<(TenantName, Bearer)> {
+    ) -> Option<(TenantName, TokenClaims)> {
         let mut verified = self.verified.lock();
         let known = verified.get(&name(token)?)?;
-        let holds = known.issuer == issuer && now.seconds() < known.expires;
-        holds.then(|| (known.tenant.clone(), known.bearer.clone()))
+        let holds = known.issuer == issuer && now.seconds() < known.claims.expires;
+        holds.then(|| (known.tenant.clone(), known.claims.clone()))
     }
 
-    /// Verifies a token with its tenant's key. `None` for an invalid token.
+    /// Verifies a token with the key of its tenant that it names. `None` for an invalid token.
     pub fn verify(
         &self,
         issuer: Issuer,
@@ -200,7 +199,9 @@ impl Tokens {
         if header.typ.as_deref() != Some(TYPE) {
             return None;
         }
-        let key = DecodingKey::from_ec_der(&tenant.token_public_key);
+        let named = |key: &&PublicKey| header.kid == Some(token_key::key_name(key));
+        let public_key = tenant.token_keys.valid(now).find(named)?;
+        let key = DecodingKey::from_ec_der(public_key);
         let mut rules = Validation::new(Algorithm::ES256);
         rules.set_issuer(&[self.issuer(issuer, &tenant.name)]);
         rules.set_required_spec_claims(&["iss", "sub", "exp"]);
@@ -211,24 +212,15 @@ impl Tokens {
         if now.seconds() >= claims.exp {
             return None;
         }
-        let AccessClaims { sub, scope, iat: issued, exp: expires, .. } = claims;
-        Some(TokenClaims { client: sub.parse().ok()?, scope: scope.into(), issued, expires })
+        let AccessClaims { sub, scope, secret_number, iat: issued, exp: expires, .. } = claims;
+        let (client, key) = (sub.parse().ok()?, *public_key);
+        Some(TokenClaims { client, scope: scope.into(), secret_number, key, issued, expires })
     }
 
-    /// Caches a token's client until the token expires. A client's name does not change, and a
-    /// removed client's tokens stay valid until then.
-    pub fn remember(
-        &self,
-        issuer: Issuer,
-        tenant: &TenantName,
-        token: &str,
-        held: TokenClaims,
-        client_name: &str,
-    ) {
+    /// Caches a token's claims, which never change, until the token expires.
+    pub fn remember(&self, issuer: Issuer, tenant: &TenantName, token: &str, claims: TokenClaims) {
         let Some(token) = name(token) else { return };
-        let TokenClaims { client, scope, expires, .. } = held;
-        let bearer = Bearer { client, name: client_name.to_owned(), scope };
-        let known = CachedToken { issuer, tenant: tenant.clone(), bearer, expires };
+        let known = CachedToken { issuer, tenant: tenant.clone(), claims };
         self.verified.lock().insert(token, known, 1);
     }
 }
@@ -257,7 +249,7 @@ fn name(token: &str) -> Option<[u8; 32]> {
 mod tests {
     use super::*;
     use countersign_core::port::{Change, Commit, Ledger as _};
-    use countersign_node::authority::found_tenant;
+    use countersign_node::authority::{Terms, found_tenant};
     use countersign_store::Store;
 
     /// Tenants `acme` and `other`, and the issuer of their tokens.
@@ -265,8 +257,9 @@ mod tests {
         let store = Store::memory();
         let tenant = async |name: &str| {
             let name = name.parse().unwrap();
-            let new =
-                found_tenant(&store.private_keys(), name, 7, Timestamp(1_000_000)).await.unwrap();
+            let lifetime = Duration::from_hours(24);
+            let terms = Terms { serial: 7, now: Timestamp(1_000_000), lifetime };
+            let new = found_tenant(&store.private_keys(), name, terms).await.unwrap();
             let tenant = new.tenant.clone();
             let change = Change::CreateTenant(Box::new(new));
             store.commit(Commit { change, events: Vec::new() }).await.unwrap();
@@ -279,18 +272,20 @@ mod tests {
 
     async fn issue(tokens: &Tokens, issuer: Issuer, tenant: &Tenant) -> String {
         let client = &"shop".parse().unwrap();
-        let grant = Grant { issuer, tenant: &tenant.name, client, scope: "read write" };
+        let tenant = &tenant.name;
+        let grant = Grant { issuer, tenant, client, secret_number: 7, scope: "read write" };
         tokens.issue(grant, 1, NOW).await.unwrap()
     }
 
     const NOW: Timestamp = Timestamp(2_000_000);
+    const LATER: Timestamp = Timestamp(2_000_001);
 
     #[tokio::test]
     async fn a_tokens_header_names_its_type_its_algorithm_and_its_key() {
         let (tokens, acme, _) = world().await;
         let token = issue(&tokens, Issuer::Realm, &acme).await;
         let header = BASE64URL.decode(token.split('.').next().unwrap()).unwrap();
-        let kid = token_key::key_name(&acme.token_public_key);
+        let kid = token_key::key_name(&acme.token_keys.newest);
         let expected = format!(r#"{{"typ":"at+jwt","alg":"ES256","kid":"{kid}"}}"#);
         assert_eq!(String::from_utf8(header).unwrap(), expected);
     }
@@ -302,14 +297,26 @@ mod tests {
         assert_eq!(tokens.known(Issuer::Realm, &token, NOW), None);
         let held = tokens.verify(Issuer::Realm, &acme, &token, NOW).unwrap();
         assert_eq!((held.client.as_str(), &*held.scope), ("shop", "read write"));
-        assert_eq!((held.issued, held.expires), (2_000, 2_300));
-        tokens.remember(Issuer::Realm, &acme.name, &token, held, "Shop");
-        let client = "shop".parse().unwrap();
-        let bearer = Bearer { client, name: "Shop".into(), scope: "read write".into() };
-        assert_eq!(tokens.known(Issuer::Realm, &token, NOW), Some((acme.name.clone(), bearer)));
+        assert_eq!((held.issued, held.expires, held.secret_number), (2_000, 2_300, 7));
+        assert_eq!(held.key, acme.token_keys.newest);
+        tokens.remember(Issuer::Realm, &acme.name, &token, held.clone());
+        assert_eq!(tokens.known(Issuer::Realm, &token, NOW), Some((acme.name.clone(), held)));
         let late = Timestamp(2_300_000);
         assert_eq!(tokens.known(Issuer::Realm, &token, late), None);
         assert_eq!(tokens.verify(Issuer::Realm, &acme, &token, late), None);
+    }
+
+    #[tokio::test]
+    async fn a_token_of_a_replaced_key_holds_as_long_as_that_key_was_kept() {
+        let (tokens, acme, other) = world().await;
+        let token = issue(&tokens, Issuer::Realm, &acme).await;
+        let new = other.token_keys.newest;
+        for (keep_until, holds) in [(None, false), (Some(NOW), false), (Some(LATER), true)] {
+            let token_keys = acme.token_keys.replaced_by(new, keep_until);
+            let replaced = Tenant { token_keys, ..acme.clone() };
+            let held = tokens.verify(Issuer::Realm, &replaced, &token, NOW);
+            assert_eq!(held.is_some(), holds, "{keep_until:?}");
+        }
     }
 
     #[tokio::test]
@@ -334,7 +341,7 @@ mod tests {
             let token = issue(&tokens, own, &acme).await;
             let held = tokens.verify(own, &acme, &token, NOW).unwrap();
             assert_eq!(tokens.verify(other, &acme, &token, NOW), None);
-            tokens.remember(own, &acme.name, &token, held, "Shop");
+            tokens.remember(own, &acme.name, &token, held);
             assert_eq!(tokens.known(other, &token, NOW), None);
             assert_eq!(tokens.tenant_of(own, &token), Some(acme.name.clone()));
             assert_eq!(tokens.tenant_of(other, &token), None);

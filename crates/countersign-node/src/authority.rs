@@ -1,9 +1,9 @@
 //! A tenant's embedded certificate authority: it is created with the tenant, and issues its
 //! devices' certificates.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use countersign_core::id::{SerialNumber, TenantName, UserName};
-use countersign_core::port::{Keys, Signer, SigningRole};
+use countersign_core::port::{Keys, Signer, SigningRole, StoredKey, TokenKeys};
 use countersign_core::tenant::{NewTenant, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_wire::key_proof::KeyStatement;
@@ -16,48 +16,88 @@ use time::{Duration, OffsetDateTime};
 
 use crate::log;
 
-/// The validity of an authority, which outlives every certificate that it issues.
-const AUTHORITY_VALIDITY: Duration = Duration::days(365 * 20);
-/// The validity of a device's certificate, which is renewed by enrolling again.
-const DEVICE_VALIDITY: Duration = Duration::days(365 * 3);
 /// A serial number is positive (RFC 5280, section 4.1.2.2).
 const SERIAL_MIN: u128 = 1;
 /// How far validity is dated back, because verifiers' clocks may be late.
 const BACK_DATED: Duration = Duration::days(1);
 
-/// Creates a tenant with its authority, which is its only root and has this serial number, and with
-/// the key of its access tokens. It exists once it is committed.
+/// Creates a tenant with its authority, which is its only root, and with the key of its access
+/// tokens. It exists once it is committed.
 ///
 /// # Errors
 /// If no key can be generated.
 pub async fn found_tenant(
     keys: &impl Keys,
     name: TenantName,
-    serial: u128,
-    now: Timestamp,
+    terms: Terms,
 ) -> anyhow::Result<NewTenant> {
-    let making = "making the authority's key";
-    let (signer, authority_key) =
-        keys.generate(&name, SigningRole::Authority).await.context(making)?;
-    let mut params = CertificateParams::default();
-    params.distinguished_name = subject(&format!("Countersign CA of {name}"), &name);
-    params.serial_number = Some(certificate_serial(serial));
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let now_at = moment(now)?;
-    (params.not_before, params.not_after) = (now_at - BACK_DATED, now_at + AUTHORITY_VALIDITY);
-    let certificate = params.self_signed(&CertificateSigner(&signer));
-    let certificate = certificate.context("signing the authority's certificate")?.der().to_vec();
+    let common_name = format!("Countersign CA of {name}");
+    let (certificate, authority_key) = new_authority(keys, &name, &common_name, terms).await?;
     let (tokens, token_key) =
         keys.generate(&name, SigningRole::Tokens).await.context("making the tokens' key")?;
     let tenant = Tenant {
         name,
         roots: vec![certificate.clone()],
         authority_certificate: certificate,
-        token_public_key: *tokens.public_key(),
-        created_at: now,
+        token_keys: TokenKeys::one(*tokens.public_key()),
+        created_at: terms.now,
     };
     Ok(NewTenant { tenant, authority_key, token_key })
+}
+
+/// Creates a further authority for a tenant: its certificate, DER, and its private key. Its name
+/// has the date, so that a verifier that finds an issuer by its name does not confuse it with the
+/// tenant's other authorities.
+///
+/// # Errors
+/// If no key can be generated.
+pub async fn further_authority(
+    keys: &impl Keys,
+    tenant: &TenantName,
+    terms: Terms,
+) -> anyhow::Result<(Vec<u8>, StoredKey)> {
+    let common_name = format!("Countersign CA of {tenant}, {}", moment(terms.now)?.date());
+    new_authority(keys, tenant, &common_name, terms).await
+}
+
+async fn new_authority(
+    keys: &impl Keys,
+    tenant: &TenantName,
+    common_name: &str,
+    terms: Terms,
+) -> anyhow::Result<(Vec<u8>, StoredKey)> {
+    let making = "making the authority's key";
+    let (signer, key) = keys.generate(tenant, SigningRole::Authority).await.context(making)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject(common_name, tenant);
+    params.serial_number = Some(certificate_serial(terms.serial));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params.not_before, params.not_after) = terms.validity()?;
+    let certificate = params.self_signed(&CertificateSigner(&signer));
+    let certificate = certificate.context("signing the authority's certificate")?.der().to_vec();
+    Ok((certificate, key))
+}
+
+/// The serial number and the lifetime of a new certificate.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The serial number, which is random. A serial number derived from the key would be the same
+    /// in two certificates of one key, and a verifier that finds the signer by issuer and serial
+    /// number could confuse them.
+    pub serial: u128,
+    /// The present time.
+    pub now: Timestamp,
+    /// The time from now to the end of the certificate.
+    pub lifetime: std::time::Duration,
+}
+
+impl Terms {
+    fn validity(&self) -> anyhow::Result<(OffsetDateTime, OffsetDateTime)> {
+        let now = moment(self.now)?;
+        let end = Duration::try_from(self.lifetime).ok().and_then(|life| now.checked_add(life));
+        Ok((now - BACK_DATED, end.context("the lifetime of a certificate is too long")?))
+    }
 }
 
 /// A tenant's key in the form that `rcgen` signs with.
@@ -100,6 +140,8 @@ pub struct Issued {
     pub certificate: Vec<u8>,
     /// Its serial number.
     pub serial: u128,
+    /// The time of its last second.
+    pub valid_until: Timestamp,
 }
 
 impl Request {
@@ -125,21 +167,28 @@ impl Request {
     }
 
     /// Issues the certificate. Only the key is taken from the request. `signer` is the authority's
-    /// key. `serial` is random. A serial number derived from the key would be the same in two
-    /// certificates of one key, and a verifier that finds the signer by issuer and serial number
-    /// could confuse them.
+    /// key. The certificate ends with the authority's own at the latest.
     ///
     /// # Errors
-    /// If the authority's own key or certificate is broken.
+    /// If the authority's own key or certificate is broken, or the authority was replaced
+    /// meanwhile, or has ended.
     pub fn issue(
         &self,
         tenant: &Tenant,
         signer: &impl Signer,
         user: &UserName,
         serial_number: SerialNumber,
-        serial: u128,
-        now: Timestamp,
+        terms: Terms,
     ) -> anyhow::Result<Issued> {
+        let authority = &tenant.authority_certificate;
+        let is_signers = countersign_proof::public_key(authority)? == signer.public_key();
+        ensure!(is_signers, "the authority of tenant {} was replaced meanwhile", tenant.name);
+        let (_, authority_end) = countersign_proof::validity(authority)?;
+        ensure!(
+            terms.now.seconds() <= authority_end,
+            "the authority of tenant {name} has ended: `countersign ca renew --tenant {name}`",
+            name = tenant.name
+        );
         let certificate = CertificateDer::from(tenant.authority_certificate.as_slice());
         let issuer = Issuer::from_ca_cert_der(&certificate, CertificateSigner(signer))
             .context("reading the authority's certificate")?;
@@ -151,17 +200,20 @@ impl Request {
         params
             .distinguished_name
             .push(DnType::CustomDnType(vec![2, 5, 4, 5]), serial_number.to_string());
-        let serial = serial.max(SERIAL_MIN);
+        let serial = terms.serial.max(SERIAL_MIN);
         params.serial_number = Some(certificate_serial(serial));
         params.key_usages =
             vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::ContentCommitment];
         params.use_authority_key_identifier_extension = true;
         params.is_ca = IsCa::ExplicitNoCa;
-        let now = moment(now)?;
-        (params.not_before, params.not_after) = (now - BACK_DATED, now + DEVICE_VALIDITY);
+        let (not_before, not_after) = terms.validity()?;
+        let authority_end = moment(Timestamp::of_seconds(authority_end))?;
+        (params.not_before, params.not_after) = (not_before, not_after.min(authority_end));
+        let valid_until = u64::try_from(params.not_after.unix_timestamp()).unwrap_or(0);
         let key = SubjectPublicKeyInfo::from_der(self.0.key_info()).context("reading the key")?;
         let certificate = params.signed_by(&key, &issuer).context("signing a certificate")?;
-        Ok(Issued { certificate: certificate.der().to_vec(), serial })
+        let valid_until = Timestamp::of_seconds(valid_until);
+        Ok(Issued { certificate: certificate.der().to_vec(), serial, valid_until })
     }
 }
 
@@ -199,10 +251,16 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_795_296_000_000);
 
+    const YEAR: std::time::Duration = std::time::Duration::from_hours(365 * 24);
+
+    fn terms(serial: u128, years: u32) -> Terms {
+        Terms { serial, now: NOW, lifetime: YEAR * years }
+    }
+
     async fn tenant() -> (Tenant, SealedSigner) {
         let (store, name) = (Store::memory(), "acme".parse().unwrap());
         let keys = store.private_keys();
-        let new = found_tenant(&keys, name, 1, NOW).await.unwrap();
+        let new = found_tenant(&keys, name, terms(1, 20)).await.unwrap();
         let tenant = new.tenant.clone();
         let change = Change::CreateTenant(Box::new(new));
         store.commit(Commit { change, events: Vec::new() }).await.unwrap();
@@ -229,7 +287,7 @@ mod tests {
         serial: u128,
     ) -> Vec<u8> {
         let (user, number) = (user.parse().unwrap(), "CSN0000001-1".parse().unwrap());
-        let issued = request.issue(tenant, signer, &user, number, serial, NOW).unwrap();
+        let issued = request.issue(tenant, signer, &user, number, terms(serial, 3)).unwrap();
         assert_eq!(issued.serial, serial.max(1));
         issued.certificate
     }

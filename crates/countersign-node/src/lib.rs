@@ -10,6 +10,7 @@
 
 pub mod authority;
 pub mod clock;
+pub mod history;
 pub mod notifier;
 pub mod retention;
 pub mod task;
@@ -37,5 +38,6 @@ pub fn log(fault: &Fault) {
     let causes =
         iter::successors(fault.source(), |cause: &&dyn std::error::Error| (*cause).source());
     let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    history::faulted();
     error!(cause, "Failed while {fault}: {cause}");
 }

@@ -32,4 +32,7 @@ pub use cms::{Expected, Inspected};
 pub use proof::Proof;
 pub use raw::Raw;
 pub use request::{REQUEST_BYTES_MAX, Request};
-pub use signer::{CERTIFICATE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, Roots, Signer, public_key};
+pub use signer::{
+    CERTIFICATE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, Roots, Signer, check_key_proof, public_key,
+    validity,
+};

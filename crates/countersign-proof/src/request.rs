@@ -109,7 +109,10 @@ impl<'a> Parts<'a> {
 
 /// The algorithm of a key's proof. Refuses a second encoding of the key, because then one key would
 /// have two digests.
-fn own_scheme(info: &SubjectPublicKeyInfoRef<'_>, key: &[u8]) -> Result<Scheme, BadProof> {
+pub(crate) fn own_scheme(
+    info: &SubjectPublicKeyInfoRef<'_>,
+    key: &[u8],
+) -> Result<Scheme, BadProof> {
     const UNCOMPRESSED: u8 = 4; // SEC 1, section 2.3.3
     let algorithm = &info.algorithm;
     if algorithm.oid == oid::RSA_ENCRYPTION {

@@ -16,6 +16,7 @@ use x509_cert::time::Validity;
 use crate::BadProof;
 use crate::fields::{Fields, INTEGER, SEQUENCE, context};
 use crate::key::PublicKey;
+use crate::request::own_scheme;
 
 /// The longest certificate that is read, in bytes.
 pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
@@ -187,6 +188,12 @@ impl Signer {
         self.key.rsa_bits()
     }
 
+    /// The roots that were trusted when the path was verified, X.509 in DER, in their order. A
+    /// cached signer counts only while these are trusted.
+    pub fn roots(&self) -> impl Iterator<Item = &[u8]> {
+        self.roots.iter().map(|root| &**root)
+    }
+
     /// The certificates between the signer's own and the root, starting with the issuer's.
     pub(crate) fn path(&self) -> &[Box<[u8]>] {
         &self.path
@@ -231,6 +238,32 @@ pub fn public_key(certificate: &[u8]) -> Result<Vec<u8>, BadProof> {
     let parsed = parse(certificate)?;
     let key = parsed.tbs_certificate.subject_public_key_info.subject_public_key;
     Ok(key.raw_bytes().to_vec())
+}
+
+/// The first and the last second of a certificate's validity, since the Unix epoch. It does not
+/// check who issued the certificate.
+///
+/// # Errors
+/// Refuses bytes that are not a certificate.
+pub fn validity(certificate: &[u8]) -> Result<(u64, u64), BadProof> {
+    let Span { not_before, not_after } = Span::of(&parse(certificate)?.tbs_certificate.validity);
+    Ok((not_before, not_after))
+}
+
+/// Verifies that the key of a certificate signed `statement`, by the algorithm of
+/// [`crate::Request::check_proof`].
+///
+/// # Errors
+/// Refuses bytes that are not a certificate, and a signature that does not verify.
+pub fn check_key_proof(
+    certificate: &[u8],
+    statement: &[u8],
+    signature: &[u8],
+) -> Result<(), BadProof> {
+    let parsed = parse(certificate)?;
+    let info = parsed.tbs_certificate.subject_public_key_info.owned_to_ref();
+    let key = info.subject_public_key.as_bytes().ok_or(BadProof::Key)?;
+    PublicKey::new(&info)?.verify(own_scheme(&info, key)?, statement, signature)
 }
 
 /// The SHA-256 of a certificate.

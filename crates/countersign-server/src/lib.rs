@@ -2,8 +2,10 @@
 //! crates, the command line, health and metrics.
 
 mod backup;
+mod certificate_ends;
 mod cli;
 mod dialects;
+mod exposition;
 mod observe;
 mod open_files;
 mod reload;

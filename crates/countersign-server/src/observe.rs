@@ -15,10 +15,14 @@ use axum::routing::get;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{info, warn};
-use tracing_subscriber::{EnvFilter, reload};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry, fmt, registry, reload};
 
+use crate::exposition;
 use countersign_config::{LogFormat, ObserveConfig, Shares};
 use countersign_http::listen::{Limits, Listener};
 use countersign_node::task::{Criticality, Shutdown};
@@ -32,43 +36,32 @@ const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// The level of the log, which can be set while the process runs.
-pub(crate) struct LogLevel(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>);
+pub(crate) struct LogLevel(reload::Handle<Targets, Registry>);
 
 impl LogLevel {
     /// Sets the level, as in `observe.log`.
     ///
     /// # Errors
-    /// If the directives are invalid. Then the level stays.
-    pub(crate) fn set(&self, directives: &str) -> anyhow::Result<()> {
-        let filter = EnvFilter::try_new(directives).context("`observe.log` cannot be read")?;
-        (self.0)(filter).context("the level of the log cannot be set")
+    /// If the log is not in use any more.
+    pub(crate) fn set(&self, levels: &Targets) -> anyhow::Result<()> {
+        self.0.reload(levels.clone()).context("the level of the log cannot be set")
     }
 }
 
 /// Sends the log to standard error, for the rest of the process's life.
 ///
 /// # Errors
-/// If the directives are invalid, or a log has been set up before.
+/// If a log has been set up before.
 pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<LogLevel> {
-    let filter = EnvFilter::try_new(&config.log).context("`observe.log` cannot be read")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    let (level, done) = match config.log_format {
-        LogFormat::Text => {
-            let log = log.with_filter_reloading();
-            let handle = log.reload_handle();
-            (LogLevel(Box::new(move |filter| handle.reload(filter))), log.try_init())
-        }
-        LogFormat::Json => {
-            let log = log.json().flatten_event(true).with_filter_reloading();
-            let handle = log.reload_handle();
-            (LogLevel(Box::new(move |filter| handle.reload(filter))), log.try_init())
-        }
+    let lines = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
+    let lines = match config.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    done.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))?;
-    Ok(level)
+    let (levels, handle) = reload::Layer::new(config.log.clone());
+    let log = registry().with(lines.with_filter(levels));
+    log.try_init().context("the log cannot be set up")?;
+    Ok(LogLevel(handle))
 }
 
 /// Starts to record the values of `metrics::` macros, for the rest of the process's life.
@@ -77,7 +70,8 @@ pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<LogLevel> {
 /// If a recorder has been set up before.
 pub(crate) fn record(tasks: &Shutdown) -> anyhow::Result<PrometheusHandle> {
     let metrics =
-        PrometheusBuilder::new().install_recorder().context("the metrics cannot be set up")?;
+        exposition::recorder()?.install_recorder().context("the metrics cannot be set up")?;
+    exposition::describe();
     let (tidied, terminated) = (metrics.clone(), tasks.terminated());
     tasks.spawn("metrics", Criticality::Essential, async move {
         let mut turns = tokio::time::interval(UPKEEP_EVERY);
@@ -177,6 +171,7 @@ async fn metrics(
 mod tests {
     use http::Request;
     use http_body_util::BodyExt as _;
+    use metrics_exporter_prometheus::PrometheusBuilder;
     use tower::ServiceExt as _;
 
     use super::*;

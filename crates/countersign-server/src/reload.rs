@@ -13,6 +13,7 @@ use countersign_node::clock;
 use countersign_node::clock::System;
 use countersign_node::task::Shutdown;
 use tracing::{error, info, warn};
+use tracing_subscriber::filter::Targets;
 
 use crate::observe::LogLevel;
 use crate::service_manager::ServiceManager;
@@ -96,7 +97,7 @@ impl Reload {
 /// The sections, without the keys that are reloaded.
 fn sections(config: &Config) -> Vec<(&'static str, String)> {
     let mut config = config.clone();
-    config.observe.log = String::new();
+    config.observe.log = Targets::default();
     config.delivery.extra_ca_file = None;
     config.server.shares.lower(1); // The limit on open files may have lowered it.
     if let countersign_config::Tls::Files { certificate, key } = &mut config.server.tls {
@@ -134,7 +135,7 @@ mod tests {
             let differing = old.into_iter().zip(new).filter(|(old, new)| old != new);
             differing.map(|(old, _)| old.0).collect::<Vec<_>>()
         };
-        assert!(changed(|config| config.observe.log = "debug".into()).is_empty());
+        assert!(changed(|config| config.observe.log = "debug".parse().unwrap()).is_empty());
         assert!(changed(|config| config.push.language = "de".into()).is_empty());
         assert!(changed(|config| config.server.shares.lower(7)).is_empty());
         assert_eq!(changed(|config| config.locks.wrong_max = 9), ["locks"]);

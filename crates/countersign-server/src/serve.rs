@@ -22,9 +22,12 @@ use countersign_core::engine::{Engine, Policy};
 use countersign_core::session::Pace;
 use countersign_core::user::LockPolicy;
 use countersign_store::{OpenFor, SCHEMA, ServerLock, Store};
+use metrics::gauge;
 use tracing::{info, warn};
 
+use crate::certificate_ends;
 use crate::dialects;
+use crate::exposition::{self, Gauges};
 use crate::observe;
 use crate::open_files;
 use crate::reload::Reload;
@@ -38,12 +41,14 @@ use countersign_egress::guard::Guard;
 use countersign_egress::names::Names;
 use countersign_egress::resolve::Resolver;
 use countersign_http::callback_url::Callbacks;
-use countersign_http::caller::Authenticator;
+use countersign_http::caller::{Authenticator, CallerSettings};
 use countersign_http::listen::{ConnectionLimit, KnownNetworks, Listener};
+use countersign_http::measured::measured;
 use countersign_http::tls::Certificates;
 use countersign_http::token::Tokens;
 use countersign_kobil::{ActivationSettings, Kobil};
 use countersign_node::clock::{self, CLOCK_AHEAD_MAX, System};
+use countersign_node::history;
 use countersign_node::notifier::LocalNotifier;
 use countersign_node::retention;
 use countersign_node::task::{Criticality, Shutdown};
@@ -142,23 +147,6 @@ fn listen(
     Ok((Listener::public(&config.server, tls, known.clone())?, certificates))
 }
 
-/// The APIs for applications and devices.
-fn router(
-    config: &Config,
-    authenticator: &Authenticator,
-    devices: &Devices,
-    phones: &Phones,
-    tasks: &Shutdown,
-    address: &str,
-) -> Router {
-    let trustedx = trustedx(config, authenticator, devices, tasks, address);
-    Router::new()
-        .merge(countersign_kobil::router(kobil(config, authenticator, tasks, address)))
-        .merge(onespan(config, authenticator, phones, tasks, address))
-        .merge(countersign_trustedx::router(trustedx))
-        .merge(countersign_channel::router(devices.clone()))
-}
-
 /// Waits for the end of the process, and stops the parts in order.
 async fn until_stopped(
     config: &Config,
@@ -179,6 +167,27 @@ async fn until_stopped(
     info!("The ledger is closed");
     ensure!(tasks.failed().is_none(), "{} failed", tasks.failed().unwrap_or_default());
     Ok(())
+}
+
+/// The routes of all dialects and of devices, each measured under its dialect's name.
+fn router(
+    config: &Config,
+    authenticator: &Authenticator,
+    devices: &Devices,
+    phones: &Phones,
+    tasks: &Shutdown,
+    address: &str,
+) -> Router {
+    let kobil = countersign_kobil::router(kobil(config, authenticator, tasks, address));
+    let onespan = onespan(config, authenticator, phones, tasks, address);
+    let trustedx = trustedx(config, authenticator, devices, tasks, address);
+    let trustedx = countersign_trustedx::router(trustedx);
+    let device = countersign_channel::router(devices.clone());
+    Router::new()
+        .merge(measured(kobil, "kobil"))
+        .merge(measured(onespan, "onespan"))
+        .merge(measured(trustedx, "trustedx"))
+        .merge(measured(device, "device"))
 }
 
 fn resolver(config: &Config, names: &Names) -> Resolver {
@@ -202,9 +211,10 @@ fn serve_health(
         let ready = ready(&checked, clock.ahead(), &checked_limit);
         std::future::ready(ready.and_then(|()| disk.check()))
     };
+    gauge!("countersign_start_seconds").set(exposition::seconds_since_epoch(core.now()));
     let (store, core, system) = (store.clone(), Arc::clone(core), system.clone());
-    let count = move || count(&store, &core, &system, &limit);
-    observe::serve(admin, metrics, ready, count, tasks);
+    let gauges = Gauges { store, core, system, limit, data: config.store.data.clone() };
+    observe::serve(admin, metrics, ready, move || gauges.update(), tasks);
     Ok(())
 }
 
@@ -217,7 +227,16 @@ fn spawn_workers(config: &Config, core: &Arc<Core>, callers: Callers, tasks: &Sh
     tasks.spawn("deliveries", Criticality::Essential, deliveries);
     let retention = retention::work(Arc::clone(core), config.retention.clone(), tasks.clone());
     tasks.spawn("retention", Criticality::Essential, retention);
+    let history = history::work(Arc::clone(core), tasks.clone());
+    tasks.spawn("history of refused calls", Criticality::Essential, history);
     tasks.spawn("sweeper", Criticality::Essential, sweep(Arc::clone(core), tasks.clone()));
+    let watched = certificate_ends::Watched {
+        certificates: config.certificates.clone(),
+        server: config.server.clone(),
+        store: config.store.clone(),
+    };
+    let watching = certificate_ends::watch(Arc::clone(core), watched, tasks.clone());
+    tasks.spawn("ends of certificates", Criticality::Essential, watching);
 }
 
 /// The reason why this node accepts no requests, if there is one.
@@ -300,15 +319,13 @@ fn authenticator(
     let default_tenant = config.server.default_tenant.as_deref().map(str::parse).transpose();
     let default_tenant =
         default_tenant.context("`server.default_tenant` is not a tenant's name")?;
-    Ok(Authenticator::new(
-        Arc::clone(core),
-        tokens,
-        callbacks,
-        known.clone(),
-        quota(config.tokens.failed_tries_per_minute),
-        &config.server.hostname,
+    let settings = CallerSettings {
+        tries_per_minute: quota(config.tokens.failed_tries_per_minute),
+        hostname: config.server.hostname.clone(),
         default_tenant,
-    ))
+        scopes: config.trustedx.scopes.clone(),
+    };
+    Ok(Authenticator::new(Arc::clone(core), tokens, callbacks, known.clone(), settings))
 }
 
 fn kobil(config: &Config, authenticator: &Authenticator, tasks: &Shutdown, address: &str) -> Kobil {
@@ -374,6 +391,7 @@ fn device_rules(config: &Config, port: u16) -> countersign_channel::ChannelSetti
     countersign_channel::ChannelSettings {
         origins: addresses.iter().map(ToString::to_string).collect(),
         server_name: config.server.name.clone(),
+        certificate_life: config.certificates.identity,
         pace: Pace { ping: config.channel.ping, idle: config.channel.idle },
         tries_per_user: quota(config.enrolment.tries_per_user_per_minute),
         tries_per_address: quota(config.enrolment.tries_per_address_per_minute),
@@ -421,20 +439,4 @@ async fn tidy(
         devices.tidy();
         phones.tidy();
     }
-}
-
-/// Updates the gauges.
-fn count(store: &Store, core: &Core, system: &System, limit: &ConnectionLimit) {
-    let (lines, waiters) = core.notifier().counts();
-    let stats = store.stats();
-    #[expect(clippy::cast_precision_loss, reason = "a gauge, far below 2^52")]
-    {
-        metrics::gauge!("countersign_devices_connected").set(lines as f64);
-        metrics::gauge!("countersign_callers_held").set(waiters as f64);
-    }
-    metrics::gauge!("countersign_clock_ahead_seconds").set(system.ahead().as_secs_f64());
-    metrics::gauge!("countersign_connections_max").set(limit.connections_max());
-    metrics::gauge!("countersign_connections_full").set(u8::from(limit.is_full()));
-    metrics::counter!("countersign_ledger_commits_total").absolute(stats.commits);
-    metrics::counter!("countersign_ledger_syncs_total").absolute(stats.syncs);
 }

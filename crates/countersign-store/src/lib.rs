@@ -16,7 +16,6 @@ use countersign_core::transaction::{End, Event};
 use countersign_core::{Fault, for_each_ledger_method};
 
 mod backup;
-mod claim;
 mod draft;
 mod keys;
 mod master_key;
@@ -55,6 +54,20 @@ pub struct Stats {
     pub commits: u64,
     /// The syncs of the disk. With many callers at once, they are far fewer than `commits`.
     pub syncs: u64,
+}
+
+/// The deliveries that are counted as a backlog; a longer one says no more.
+pub const BACKLOG_COUNTED_MAX: u32 = 100_000;
+
+/// The deliveries that are not settled.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Backlog {
+    /// The callbacks that wait for an attempt or its result.
+    pub callbacks: u32,
+    /// The pushes that wait for an attempt or its result.
+    pub pushes: u32,
+    /// The callbacks that were given up.
+    pub dead_letters: u32,
 }
 
 /// The mark of a single-use signature, if this commit ends a transaction with one.
@@ -121,6 +134,17 @@ impl Store {
         match self {
             Self::Memory(memory) => memory.stats(),
             Self::Sqlite(sqlite) => sqlite.stats(),
+        }
+    }
+
+    /// Counts the deliveries that are not settled, at most [`BACKLOG_COUNTED_MAX`] of them.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub fn backlog(&self) -> Result<Backlog, Fault> {
+        match self {
+            Self::Memory(memory) => Ok(memory.backlog()),
+            Self::Sqlite(sqlite) => sqlite.backlog(),
         }
     }
 

@@ -10,14 +10,12 @@ use countersign_core::Fault;
 use countersign_core::device::{Device, Identity};
 use countersign_core::enrolment::Activation;
 use countersign_core::event::RecordedEvent;
-use countersign_core::id::{
-    ApiKeyId, ClientId, DeviceId, IdentityId, TenantName, TransactionId, UserName,
-};
+use countersign_core::id::{ClientId, DeviceId, IdentityId, TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor, DeviceCursor,
-    DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page, Preconditions, Purge, Query,
-    Settle, SigningRole, Snapshot, StoredKey, StoredMax, TransactionChange, TransactionCursor,
-    Versioned,
+    ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
+    DeliveryCursor, DeviceCursor, DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page,
+    Preconditions, Purge, Query, Settle, SigningRole, Snapshot, StoredKey, StoredMax,
+    TransactionChange, TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::{Contact, PushSnapshot};
 use countersign_core::spec::TransactionSpec;
@@ -33,6 +31,7 @@ use crate::{Stats, single_use_mark};
 
 mod change;
 mod contact;
+mod credential;
 mod delivery;
 mod device;
 mod purge;
@@ -66,7 +65,7 @@ struct Tables {
     contacts: BTreeMap<(TenantName, TransactionId, DeviceId), Contact>,
     tenants: BTreeMap<TenantName, Tenant>,
     users_made: BTreeMap<TenantName, u32>,
-    clients: BTreeMap<(TenantName, ClientId), Client>,
+    clients: BTreeMap<(TenantName, ClientId), Versioned<Client>>,
     signing_keys: BTreeMap<(TenantName, SigningRole), StoredKey>,
     callback_keys: BTreeMap<(TenantName, ClientId), CallbackKeys>,
     /// In the order of their creation.
@@ -86,6 +85,10 @@ struct Tables {
 impl Memory {
     pub(crate) fn stats(&self) -> Stats {
         Stats { commits: self.0.lock().commits, syncs: 0 }
+    }
+
+    pub(crate) fn backlog(&self) -> crate::Backlog {
+        self.0.lock().deliveries.backlog()
     }
 
     pub(crate) fn master_keys(&self) -> &MasterKeys {
@@ -178,18 +181,44 @@ impl Ledger for Memory {
         Ok(Listed::new(names.cloned().collect(), page.limit, TenantName::clone))
     }
 
+    async fn clients(
+        &self,
+        tenant: &TenantName,
+        page: Page<ClientId>,
+    ) -> Result<Listed<Client, ClientId>, Fault> {
+        let tables = self.0.lock();
+        let own = tables.clients.values().map(|client| &client.value);
+        let own = own.filter(|client| client.tenant == *tenant);
+        let later = own.filter(|client| page.after.as_ref().is_none_or(|after| client.id > *after));
+        let clients = later.take(page.limit.into()).cloned().collect();
+        Ok(Listed::new(clients, page.limit, |last: &Client| last.id.clone()))
+    }
+
+    async fn users(
+        &self,
+        tenant: &TenantName,
+        page: Page<UserName>,
+    ) -> Result<Listed<Versioned<User>, UserName>, Fault> {
+        let tables = self.0.lock();
+        let own = tables.users.values().filter(|user| user.value.tenant == *tenant);
+        let is_later = |name: &UserName| page.after.as_ref().is_none_or(|after| name > after);
+        let later = own.filter(|user| is_later(&user.value.name));
+        let users = later.take(page.limit.into()).cloned().collect();
+        Ok(Listed::new(users, page.limit, |last: &Versioned<User>| last.value.name.clone()))
+    }
+
     async fn api_keys(
         &self,
         tenant: Option<&TenantName>,
-        page: Page<ApiKeyId>,
-    ) -> Result<Listed<ApiKey, ApiKeyId>, Fault> {
+        page: Page<ApiKeyCursor>,
+    ) -> Result<Listed<ApiKey, ApiKeyCursor>, Fault> {
         let tables = self.0.lock();
-        // No key is removed, so the key after which the page begins is still there.
-        let place = |id| tables.keys.iter().position(|key| key.id == id).map_or(0, |at| at + 1);
-        let later = tables.keys.iter().skip(page.after.map_or(0, place));
-        let valid = later.filter(|key| tenant.is_none_or(|tenant| key.covers(tenant)));
-        let keys = valid.take(page.limit.into()).cloned().collect();
-        Ok(Listed::new(keys, page.limit, |last: &ApiKey| last.id))
+        let is_later = |key: &&ApiKey| page.after.is_none_or(|after| ApiKeyCursor::of(key) > after);
+        let covered = tables.keys.iter().filter(|key| tenant.is_none_or(|one| key.covers(one)));
+        let mut keys: Vec<ApiKey> = covered.filter(is_later).cloned().collect();
+        keys.sort_by_key(ApiKeyCursor::of);
+        keys.truncate(page.limit.into());
+        Ok(Listed::new(keys, page.limit, ApiKeyCursor::of))
     }
 
     async fn deliveries(
@@ -223,6 +252,14 @@ impl Ledger for Memory {
             now: late.into_iter().map(|t| (t.spec.tenant.clone(), t.spec.id)).collect(),
             next: coming.into_iter().map(Transaction::deadline).min(),
         })
+    }
+
+    async fn certificate_ends(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<CertificateEnds, Fault> {
+        Ok(self.0.lock().certificate_ends(now, until))
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {

@@ -13,7 +13,7 @@ mod transaction;
 
 pub use enrolment::{
     DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, Imported,
-    IssuedIdentity, NewIdentity, Server, Use,
+    IssuedIdentity, NewIdentity, Renewal, Server, Use,
 };
 pub use pin::{BadPinProof, PIN_PROOF_ID, PinAnswer, PinBody, PinChange, PinProof};
 pub use push::{Push, PushAnswer, PushBody, PushState};

@@ -1,5 +1,6 @@
 //! The statement that an identity's key signs to prove that the calling device holds it: `proof` of
-//! each identity, in an enrolment and in `POST /device/v1/identities`.
+//! each identity, in an enrolment, in `POST /device/v1/identities` and in the renewal of its
+//! certificate.
 //!
 //! A PKCS#10 request alone can be sent again by every program that saw it, in another user's name.
 //! The statement names the user or the device, and the authentication key of the call.
@@ -38,6 +39,8 @@ pub enum Subject<'a> {
     Enrolment(&'a str),
     /// The device, which is already enrolled.
     Addition(DeviceId),
+    /// The identity, by its id, whose certificate is renewed.
+    Renewal(&'a str),
 }
 
 impl KeyStatement<'_> {
@@ -52,6 +55,7 @@ impl KeyStatement<'_> {
                 device = id.to_string();
                 ("addition", device.as_str())
             }
+            Subject::Renewal(identity) => ("renewal", identity),
         };
         let mut bytes = Vec::new();
         let texts = [occasion, self.tenant, subject, self.usage.as_str()];
@@ -84,6 +88,7 @@ mod tests {
         tenant: String,
         user: Option<String>,
         device: Option<DeviceId>,
+        identity: Option<String>,
         #[serde(rename = "use")]
         usage: Use,
         auth_key: String,
@@ -95,11 +100,12 @@ mod tests {
     fn statements_are_written_as_the_specification_says() {
         let vectors: Vectors =
             crate::vectors::read(include_str!("../../../docs/vectors/key-proofs.json"));
-        assert_eq!(vectors.accepted.len(), 6);
+        assert_eq!(vectors.accepted.len(), 8);
         for case in vectors.accepted {
-            let subject = match (&case.user, case.device) {
-                (Some(user), None) => Subject::Enrolment(user),
-                (None, Some(device)) => Subject::Addition(device),
+            let subject = match (&case.user, case.device, &case.identity) {
+                (Some(user), None, None) => Subject::Enrolment(user),
+                (None, Some(device), None) => Subject::Addition(device),
+                (None, None, Some(identity)) => Subject::Renewal(identity),
                 other => panic!("{}: {other:?}", case.name),
             };
             let statement = KeyStatement {

@@ -13,7 +13,7 @@ use crate::body::Use;
 use crate::encoding::{base64, base64_list, from_base64url, to_base64url, unbase64};
 use crate::id::{BadId, DeviceId, DeviceName};
 use crate::jwk::PrivateJwk;
-use crate::limits::CERTIFICATE_BYTES_MAX;
+use crate::limits::{CERTIFICATE_BYTES_MAX, FRAME_BYTES_MAX};
 use crate::secret::{CodeKey, PayloadKey};
 
 /// The stored data of a device.
@@ -68,6 +68,23 @@ pub struct PhoneIdentity {
     /// DER, from the issuer's to the root's.
     #[serde(with = "base64_list")]
     pub chain: Vec<Vec<u8>>,
+    /// Whether another authority than the server's tenant issued the certificate.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub imported: bool,
+    /// A renewal with a new key, from before the request until its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<PhoneRenewal>,
+}
+
+/// A renewal of an identity's certificate for a new key, stored before the request and removed
+/// after the answer.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct PhoneRenewal {
+    /// The new private key: PKCS#8, PEM.
+    pub key: Zeroizing<String>,
+    /// The body of the request, which is repeated byte for byte.
+    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, FRAME_BYTES_MAX>")]
+    pub request: Vec<u8>,
 }
 
 /// The parameters that, with the PIN, give its digest.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
+use countersign_core::event::Actor;
 use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::port::{
     Change, Commit, Committed, Keys as _, Ledger as _, Signer as _, SigningRole,
@@ -217,6 +218,7 @@ async fn enrol(
         user: name,
         code: Secret::new(draw().to_be_bytes().to_vec()),
         not_after: now + CODE_LIFE,
+        maker: Actor::Server,
         secret: true,
         chosen: false,
         labels: Vec::new(),
@@ -252,6 +254,11 @@ async fn write(store: &Store, change: Change) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The end of a certificate.
+fn valid_until(certificate: &[u8]) -> anyhow::Result<Timestamp> {
+    Ok(Timestamp::of_seconds(countersign_proof::validity(certificate)?.1))
+}
+
 /// A device as the server stores it, the device's own data, and the key of its identity.
 fn device(
     certify: &Certify,
@@ -269,6 +276,9 @@ fn device(
         usage: Usage::Content,
         certificate: certificate.clone(),
         chain: vec![tenant.authority_certificate.clone()],
+        valid_until: valid_until(&certificate)?,
+        imported: false,
+        renewal: None,
         labels: Vec::new(),
         proposed_labels: Vec::new(),
         enabled: true,

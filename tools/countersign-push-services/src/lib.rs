@@ -102,6 +102,8 @@ struct ServiceState {
     ntfy: ntfy::Ntfy,
     dead: Mutex<BTreeMap<String, u64>>,
     trouble: Mutex<Option<Outage>>,
+    /// Subscriptions whose pushes are answered with this status.
+    failing: Mutex<BTreeMap<String, u16>>,
     /// The number of requests, counted from the call, after which connections are cut.
     cut_in: Mutex<Option<(usize, Cut)>>,
     cuts: broadcast::Sender<Cut>,
@@ -140,6 +142,7 @@ impl Services {
             ntfy: ntfy::Ntfy::default(),
             dead: Mutex::default(),
             trouble: Mutex::default(),
+            failing: Mutex::default(),
             cut_in: Mutex::default(),
             cuts: broadcast::channel(16).0,
             told,
@@ -189,6 +192,11 @@ impl Services {
     /// Makes this token, or the subscription with this path, invalid.
     pub fn kill(&self, token: &str) {
         self.state.dead.lock().insert(token.to_owned(), now().as_millis() as u64);
+    }
+
+    /// Answers every push for the subscription with this path so from now on.
+    pub fn fail(&self, path: &str, status: u16) {
+        self.state.failing.lock().insert(path.to_owned(), status);
     }
 
     /// Answers every push so from now on; `None` ends the outage.

@@ -19,6 +19,9 @@ pub(crate) fn send(state: &ServiceState, asked: &ReceivedPush, service: &'static
         return outage_answer(&trouble, &json!({"reason": trouble.reason}));
     }
     let path = asked.head.uri.path();
+    if let Some(status) = state.failing.lock().get(path) {
+        return plain(StatusCode::from_u16(*status).expect("a status"));
+    }
     match judge(state, asked, path) {
         Ok(()) => {
             state.took(asked, service, path);

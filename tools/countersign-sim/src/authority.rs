@@ -44,6 +44,16 @@ impl Authority {
         let key = SigningKey::from_der(&key.serialize_der()).expect("rcgen writes PKCS #8");
         (key, certificate.der().to_vec())
     }
+
+    /// Issues a certificate, DER, for a key: from 2020 to the first second of a day.
+    #[must_use]
+    pub fn certify(&self, key: &KeyPair, name: &str, (year, month, day): (i32, u8, u8)) -> Vec<u8> {
+        let mut params = named(&format!("{name} until {year}-{month}-{day}"));
+        params.not_after = date_time_ymd(year, month, day);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let certificate = params.signed_by(key, &self.issuer).expect("the parameters are fit");
+        certificate.der().to_vec()
+    }
 }
 
 fn new_key() -> KeyPair {

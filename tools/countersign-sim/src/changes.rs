@@ -6,7 +6,7 @@ use core::future::Future;
 
 use countersign_core::Fault;
 use countersign_core::device::Device;
-use countersign_core::enrolment::{Activation, Addition, Enrolment};
+use countersign_core::enrolment::{Activation, Addition, Enrolment, Renewal};
 use countersign_core::event::{Actor, EventKind, NewEvent, Subject};
 use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::{
@@ -194,6 +194,12 @@ pub trait Changes: Ledger {
     fn add_identity(&self, addition: Addition) -> impl Future<Output = Answer> + Send {
         let tenant = addition.device.tenant.clone();
         async move { self.change(&tenant, Change::AddIdentity(Box::new(addition))).await }
+    }
+
+    /// See [`Change::RenewIdentity`].
+    fn renew_identity(&self, renewal: Renewal) -> impl Future<Output = Answer> + Send {
+        let tenant = renewal.device.tenant.clone();
+        async move { self.change(&tenant, Change::RenewIdentity(Box::new(renewal))).await }
     }
 
     /// See [`Purge::Transactions`].

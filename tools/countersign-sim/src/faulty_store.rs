@@ -117,6 +117,9 @@ impl<S, I: Interference> FaultyStore<S, I> {
             Change::AddIdentity(addition) => {
                 self.note(Written::Device(Box::new(addition.device)));
             }
+            Change::RenewIdentity(renewal) => {
+                self.note(Written::Device(Box::new(renewal.device)));
+            }
             _ => {}
         }
     }
@@ -238,6 +241,9 @@ impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
                     let handle = Handle::Id(id);
                     let subject = QuerySubject::Transaction(&handle);
                     found.contacts = self.part(tenant, subject, &[*part]).await?.contacts;
+                }
+                (Part::OpenOfClient(_), _) => {
+                    found.open = self.part(tenant, subject, &[*part]).await?.open;
                 }
                 (Part::User, Some(user)) => {
                     found.user = self.row(tenant, QuerySubject::User(&user)).await?.user;

@@ -7,17 +7,20 @@ use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Usage};
 use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
+use countersign_core::event::Actor;
 use countersign_core::id::{
     ClientId, DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, TransactionId, UserName,
 };
-use countersign_core::port::{Committed, Ledger, StoredKey};
+use countersign_core::port::{Committed, Ledger, StoredKey, TokenKeys};
 use countersign_core::push::{Provider, Push, PushAddress, Registration};
+use countersign_core::role::Role;
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
 use countersign_core::spec::{
     AcceptedFormats, Clocks, Content, Dialect, Document, MediaType, Operation, RawTerms, Recipients,
 };
-use countersign_core::tenant::{Client, NewTenant, Tenant};
+use countersign_core::tenant::{Client, ClientSecret, CredentialState, NewTenant, Tenant};
+use countersign_core::time::Timestamp;
 
 use crate::changes::Changes as _;
 use crate::{Authority, Phone, RAW, START, pin_digest};
@@ -178,7 +181,7 @@ impl TestTenant {
             name: self.tenant.clone(),
             authority_certificate: self.authority.certificate().to_vec(),
             roots: vec![self.authority.certificate().to_vec()],
-            token_public_key: [4; 65],
+            token_keys: TokenKeys::one([4; 65]),
             created_at: START,
         };
         NewTenant { tenant, authority_key: no_key(), token_key: no_key() }
@@ -189,7 +192,11 @@ impl TestTenant {
             tenant: self.tenant.clone(),
             id: self.client.clone(),
             name: "The Shop".into(),
-            secret_digest: [0; 32],
+            roles: Role::ALL.into_iter().collect(),
+            state: CredentialState::Active,
+            secret_number: 1,
+            secret: ClientSecret { digest: [0; 32], not_after: None },
+            secret_before: None,
             scopes: None,
             created_at: START,
         }
@@ -211,6 +218,7 @@ async fn enrol(registry: &impl Ledger, phone: &Phone) {
         user: phone.user().clone(),
         code: Secret::new(b"CODE".to_vec()),
         not_after: START + Duration::from_secs(1),
+        maker: Actor::Server,
         secret: false,
         chosen: true,
         labels: Vec::new(),
@@ -249,17 +257,26 @@ fn labelled(usage: Usage) -> Vec<Selector> {
     vec![Selector { labels: vec![usage.as_str().into()], ..Selector::default() }]
 }
 
+/// The end of a certificate.
+fn end_of(certificate: &[u8]) -> Timestamp {
+    let (_, end) = countersign_proof::validity(certificate).expect("the authority writes X.509");
+    Timestamp::of_seconds(end)
+}
+
 fn phone(authority: &Authority, tenant: &str, user: &str, nth: usize) -> Phone {
     let name = format!("{tenant}/{user}/{nth}");
     let number = |what: &str| {
         let digest = digest(&SHA256, format!("{name} {what}").as_bytes());
         u128::from_be_bytes(digest.as_ref()[..16].try_into().expect("SHA-256 is longer"))
     };
-    let identity = |usage: Usage, certificate| Identity {
+    let identity = |usage: Usage, certificate: Vec<u8>| Identity {
         id: IdentityId(number(usage.as_str())),
         usage,
+        valid_until: end_of(&certificate),
         certificate,
         chain: Vec::new(),
+        imported: false,
+        renewal: None,
         labels: vec![usage.as_str().into()],
         proposed_labels: Vec::new(),
         enabled: true,

@@ -1,8 +1,9 @@
-//! The use case that creates an activation code.
+//! The use cases that create and delete activation codes.
 
 use super::{Engine, lost_every_race};
 use crate::enrolment::Activation;
 use crate::event::{Actor, EventKind, Subject};
+use crate::id::TenantName;
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{
     Change, Clock, Committed, Entropy, Ledger, Notifier, Part, Query, QuerySubject, Snapshot,
@@ -42,5 +43,24 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             }
         }
         Err(lost_every_race())
+    }
+
+    /// Deletes an activation code, used or not.
+    ///
+    /// # Errors
+    /// Refuses an unknown code.
+    pub async fn delete_activation(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        id: u128,
+    ) -> Result<(), UserError> {
+        let subject = Subject::Activation(id);
+        let event = self.event(tenant, EventKind::ActivationDeleted, actor, subject, Vec::new());
+        let change = Change::DeleteActivation { tenant: tenant.clone(), id };
+        match self.commit(change, vec![event]).await? {
+            Committed::Written => Ok(()),
+            _ => Err(UserRefusal::UnknownCode.into()),
+        }
     }
 }

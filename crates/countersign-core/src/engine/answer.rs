@@ -18,6 +18,7 @@ use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Change, Clock, Entropy, Ledger, Notifier, Part, Query, QuerySubject, Snapshot};
 use crate::refusal::{ActorError, ActorRefusal, DeviceError, DeviceRefusal, Error};
 use crate::spec::SignatureFormat;
+use crate::time::Timestamp;
 use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
 use crate::user::{Factor, Lock, LockState};
 
@@ -100,6 +101,8 @@ pub struct Taken {
     pub transaction: Arc<Transaction>,
     /// The device that took it, to whose key the content is sealed.
     pub device: Device,
+    /// The time of the call.
+    pub at: Timestamp,
 }
 
 impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
@@ -127,6 +130,9 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let taken_once = open.spec.once
                 && open.takes.first().is_some_and(|take| take.device != device.value.id);
             if !open.spec.recipients.includes(device.value.id) || taken_once {
+                continue;
+            }
+            if open.spec.is_ended_for(&device.value, self.now()) {
                 continue;
             }
             let is_known = open.spec.present.contains(&device.value.id);
@@ -213,7 +219,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 Err(DeviceRefusal::PinWrong { tries_left })
             }
             Some(Event::Ended(_)) => Err(DeviceRefusal::UserLocked),
-            _ => Ok(Taken { transaction, device: taker }),
+            _ => Ok(Taken { transaction, device: taker, at: now }),
         }))
     }
 

@@ -120,6 +120,33 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
+    /// Retires a device that says goodbye. A repeated goodbye gets the same answer.
+    ///
+    /// # Errors
+    /// Refuses a device that is unknown, or locked by an administrator.
+    pub async fn say_goodbye(&self, tenant: &TenantName, id: DeviceId) -> Result<(), ActorError> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let found =
+                self.store.read().device(tenant, id).await?.ok_or(ActorRefusal::UnknownDevice)?;
+            if found.value.status == DeviceStatus::Retired {
+                return Ok(());
+            }
+            found.value.check()?;
+            let user = found.value.user.clone();
+            let (actor, details) = (Actor::Device(id), vec![("user", user.to_string())]);
+            let (kind, subject) = (EventKind::DeviceRetired, Subject::Device(id));
+            let event = self.event(tenant, kind, &actor, subject, details);
+            let (status, push) = (DeviceStatus::Retired, Push::None);
+            let device = Box::new(Device { status, push, ..found.value });
+            let change = Change::ChangeDevice { device, expected: found.version };
+            if self.commit(change, vec![event]).await? == Committed::Written {
+                self.disconnect(tenant, &user, Recipients::Device(id));
+                return Ok(());
+            }
+        }
+        Err(lost_every_race())
+    }
+
     /// Changes a device's push address and language, or removes them. Another device of the tenant
     /// that had the address loses it. An address belongs to the device that registered it last, and
     /// must not receive pushes for another device.

@@ -92,11 +92,11 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 return Err(DeviceRefusal::Unknown.into());
             }
             context.device.value.check()?;
-            let lock_state = context.user.value.lock_state;
-            lock_state.check(context.now)?;
+            let (lock_state, at) = (context.user.value.lock_state, context.now);
+            lock_state.check(at)?;
             let (decision, device) = context.decide(Input::Fetch { device: by }, |_| lock_state)?;
             if let Conclusion::Done(transaction) = self.conclude(decision).await? {
-                return Ok(Taken { transaction, device });
+                return Ok(Taken { transaction, device, at });
             }
         }
         Err(lost_every_race())

@@ -19,6 +19,7 @@ use crate::refusal::{
 };
 use crate::selector::{Filter, HeldIdentity, Selector};
 use crate::tenant::Tenant;
+use crate::time::Timestamp;
 
 impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Reads the identities that a filter matches, by user and device, at most `limit`.
@@ -85,15 +86,17 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// unlocked device, that one of the selectors matches.
     ///
     /// # Errors
-    /// Refuses selectors that match no identity, and selectors that match identities of several
-    /// users. A selector without any condition matches no user here.
+    /// Refuses selectors that match no identity, or only ones whose certificates have ended, and
+    /// selectors that match identities of several users. A selector without any condition matches
+    /// no user here.
     pub async fn whose(
         &self,
         tenant: &TenantName,
         selectors: &[Selector],
         usage: Usage,
     ) -> Result<UserName, StartError> {
-        let mut user: Option<UserName> = None;
+        let (mut user, mut has_ended): (Option<UserName>, _) = (None, false);
+        let now = self.now();
         for selector in selectors {
             let one = std::slice::from_ref(selector);
             let devices = match selector {
@@ -109,7 +112,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 }
             };
             for Versioned { value: device, .. } in devices {
-                if device.check().is_err() || device.fit(usage, one).next().is_none() {
+                if device.check().is_err() || device.fit(usage, one, now).next().is_none() {
+                    has_ended |= device.check().is_ok() && device.has_only_ended(usage, one, now);
                     continue;
                 }
                 match &user {
@@ -120,7 +124,11 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 }
             }
         }
-        Ok(user.ok_or(StartRefusal::NoIdentity)?)
+        let refused = match has_ended {
+            true => StartRefusal::CertificateEnded,
+            false => StartRefusal::NoIdentity,
+        };
+        Ok(user.ok_or(refused)?)
     }
 
     /// Adds an identity to a device. `issue` makes it for the device and its tenant. `public_key`
@@ -162,7 +170,9 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let known =
                 self.store.read().tenant(tenant).await?.ok_or(DeviceRefusal::UnknownDevice)?;
             let NewIdentity { identity, key } = issue(&known, &holder)?;
-            self.signers.learn(&known, &identity, now).map_err(DeviceRefusal::from)?;
+            let signer = self.signers.learn(&known, &identity, now).map_err(DeviceRefusal::from)?;
+            let valid_until = Timestamp::of_seconds(signer.valid_until());
+            let identity = Identity { valid_until, ..identity };
             holder.identities.push(identity.clone());
             let addition =
                 Addition { device: holder, expected: version, user_expected: user.version, key };

@@ -16,11 +16,16 @@
 //!   [`set_user_lock`](Engine::set_user_lock), …
 //! * Enrolled devices (`devices.rs`): [`enrol`](Engine::enrol),
 //!   [`set_device_status`](Engine::set_device_status), …
-//! * Activation codes (`activations.rs`): [`create_activation`](Engine::create_activation).
+//! * Activation codes (`activations.rs`): [`create_activation`](Engine::create_activation),
+//!   [`delete_activation`](Engine::delete_activation).
 //! * Operators (`tenants.rs`): [`create_tenant`](Engine::create_tenant),
 //!   [`create_client`](Engine::create_client), …
+//! * What operators take back or replace (`credentials.rs`):
+//!   [`delete_client`](Engine::delete_client), [`distrust_root`](Engine::distrust_root), …
 //! * Signing identities (`identities.rs`): [`identities`](Engine::identities),
 //!   [`whose`](Engine::whose), …
+//! * Certificates that end (`renewals.rs`): [`renew_identity`](Engine::renew_identity),
+//!   [`replace_authority`](Engine::replace_authority), …
 //! * The outbox (`outbox.rs`): [`claim`](Engine::claim), [`settle`](Engine::settle),
 //!   [`replay`](Engine::replay).
 //! * The ledger as a whole (`ledger.rs`): [`record_ledger_act`](Engine::record_ledger_act).
@@ -34,6 +39,7 @@ mod activations;
 mod answer;
 mod context;
 mod context_cache;
+mod credentials;
 mod devices;
 mod gateway;
 mod identities;
@@ -42,6 +48,7 @@ mod outbox;
 mod pin;
 mod rates;
 mod read;
+mod renewals;
 mod signers;
 mod start;
 mod tenants;
@@ -55,12 +62,13 @@ pub use answer::{Completed, FinishMode, RawSubmission, Submission, Taken};
 pub use devices::{Enrolled, EnrolmentSnapshot};
 pub use gateway::Request;
 pub use rates::StartRates;
+pub use renewals::RenewalRequest;
 pub use start::{Notify, SignatureRequest};
 
 use self::context_cache::{ContextCache, ReadFrom};
 use crate::delivery::NewDelivery;
 use crate::device::Device;
-use crate::event::{Actor, EventKind, NewEvent, Subject};
+use crate::event::{Actor, EventKind, FrequentEvent, NewEvent, Subject};
 use crate::id::{DeliveryId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, PURGE_MAX, SWEEP_MAX};
 use crate::port::{
@@ -267,7 +275,26 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
 
     /// Commits a change together with its events.
     async fn commit(&self, change: Change, events: Vec<NewEvent>) -> Result<Committed, Fault> {
-        self.store.commit(Commit { change, events }).await
+        let frequent = FrequentEvent::of(&events);
+        let others = events.iter().filter(|event| !event.kind.is_frequent());
+        let others: Vec<_> = others.cloned().collect();
+        let committed = self.store.commit(Commit { change, events }).await?;
+        if matches!(committed, Committed::Written | Committed::Replayed(1..)) {
+            self.notifier.recorded(frequent, &others);
+        }
+        Ok(committed)
+    }
+
+    /// Records that a call was refused, as an event without a change, if there is such a tenant.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn record_refusal(&self, event: NewEvent) -> Result<(), Fault> {
+        let Some(tenant) = &event.tenant else { return Ok(()) };
+        if self.store.read().tenant(tenant).await?.is_some() {
+            self.commit(Change::Nothing, vec![event]).await?;
+        }
+        Ok(())
     }
 
     /// An event of a tenant, at the present time.

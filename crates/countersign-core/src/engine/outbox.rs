@@ -2,7 +2,7 @@
 //! them.
 
 use super::Engine;
-use crate::delivery::{DeliveryKind, Destination, Endpoint, NewDelivery, Settlement};
+use crate::delivery::{DeliveryKind, Destination, NewDelivery, Settlement};
 use crate::device::Device;
 use crate::event::{Actor, EventKind, Subject};
 use crate::id::{DeliveryId, DeviceId, TenantName, TransactionId};
@@ -95,11 +95,11 @@ pub(super) fn deliveries_for(
             let push = |(device, is_present): &(&Device, bool)| {
                 let wait = policy.wait(*is_present)?;
                 let address = &device.push.registration()?.address;
-                let endpoint = Endpoint::of_push(address, &device.about.app);
+                let tenant = &transaction.spec.tenant;
                 Some(NewDelivery {
                     id: random_u128(),
                     kind: DeliveryKind::Push(device.id),
-                    destination: Destination { tenant: transaction.spec.tenant.clone(), endpoint },
+                    destination: Destination::of_push(tenant, address, &device.about.app),
                     due_at: transaction.spec.started_at + wait,
                 })
             };

@@ -23,16 +23,19 @@ impl Default for Signers {
 }
 
 impl Signers {
-    /// The identity's signer, if this certificate was verified before and has not expired.
+    /// The identity's signer, if this certificate was verified before up to one of the tenant's
+    /// present roots, and has not expired. A root that the tenant trusts no longer takes its chains
+    /// with it.
     pub(super) fn known(
         &self,
-        tenant: &TenantName,
+        tenant: &Tenant,
         identity: &Identity,
         now: Timestamp,
     ) -> Option<Arc<Signer>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let signer = known.get(&(tenant.clone(), identity.id))?;
-        let same = signer.certificate() == identity.certificate;
+        let signer = known.get(&(tenant.name.clone(), identity.id))?;
+        let same = signer.certificate() == identity.certificate
+            && signer.roots().eq(tenant.roots.iter().map(Vec::as_slice));
         (same && now.seconds() < signer.valid_until()).then(|| Arc::clone(signer))
     }
 

@@ -129,7 +129,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ) -> Result<Option<Arc<Transaction>>, StartError> {
         let now = self.now();
         let UserWithDevices { user, devices } = self.user_with_devices(seen, request).await?;
-        let recipients = recipients(request, &devices)?;
+        let recipients = recipients(request, &devices, now)?;
         user.value.lock_state.check(now)?;
 
         let named = match request.recipients {
@@ -139,7 +139,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let preconditions = Preconditions { user: Some(user.version), device: named };
         let request_key = RequestKey::drawn(self.system.random_u128());
         let mut spec = request.spec(request_key, now);
-        if !request.selectors.is_empty() && !matches!(request.recipients, Recipients::Device(_)) {
+        let is_chosen = !request.selectors.is_empty() || has_ended(request, &devices, now);
+        if is_chosen && !matches!(request.recipients, Recipients::Device(_)) {
             let matched = recipients.iter().map(|device| device.value.id);
             spec.recipients = Recipients::Devices(matched.collect());
         }
@@ -224,22 +225,27 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         }
     }
 
-    /// Cancels a transaction. A repeated cancel gets the same answer as the first one.
+    /// Cancels a transaction, for the client that started it or for an operator. A repeated cancel
+    /// gets the same answer as the first one.
     ///
     /// # Errors
-    /// Refuses a transaction that is not this client's or that `fits` does not accept, and one that
-    /// ended another way.
+    /// Refuses a transaction of another client, one that `fits` does not accept, and one that ended
+    /// another way.
     pub async fn cancel(
         &self,
+        actor: &Actor,
         tenant: &TenantName,
-        client: &ClientId,
         handle: &Handle,
         fits: impl Fn(&Transaction) -> bool,
     ) -> Result<Arc<Transaction>, CancelError> {
+        let may = |found: &Transaction| match actor {
+            Actor::Client(client) => found.spec.client == *client,
+            Actor::CommandLine(_) | Actor::Console(_) => true,
+            Actor::Device(_) | Actor::Server | Actor::Unknown => false,
+        };
         let found = self.store.read().transaction(tenant, handle).await?;
-        let found = found.filter(|found| found.value.spec.client == *client && fits(&found.value));
-        let actor = Actor::Client(client.clone());
-        self.apply_to(found.ok_or(CancelRefusal::Unknown)?, Transaction::cancel, &actor).await
+        let found = found.filter(|found| may(&found.value) && fits(&found.value));
+        self.apply_to(found.ok_or(CancelRefusal::Unknown)?, Transaction::cancel, actor).await
     }
 
     /// Deletes a transaction for its client. An open one is cancelled. Its evidence and its
@@ -266,6 +272,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
 fn recipients<'a>(
     request: &SignatureRequest,
     devices: &'a [Versioned<Device>],
+    now: Timestamp,
 ) -> Result<Vec<&'a Versioned<Device>>, StartRefusal> {
     if let Recipients::Device(id) = request.recipients {
         let device = devices.iter().find(|device| device.value.id == id);
@@ -273,14 +280,18 @@ fn recipients<'a>(
     }
     let covered = || devices.iter().filter(|device| request.recipients.includes(device.value.id));
     let usage = request.content.media_type.usage();
+    // A code needs no certificate.
+    let takes_code = request.formats.accept(SignatureFormat::Code);
     let fit = |device: &&Versioned<Device>| {
-        device.value.check().is_ok() && device.value.fit(usage, &request.selectors).next().is_some()
+        let mut enabled = device.value.enabled(usage, &request.selectors);
+        device.value.check().is_ok() && enabled.any(|one| takes_code || one.is_valid(now))
     };
     let fit: Vec<_> = covered().filter(fit).collect();
     if !fit.is_empty() {
         return Ok(fit);
     }
     match &request.recipients {
+        _ if has_ended(request, devices, now) => Err(StartRefusal::CertificateEnded),
         _ if !request.selectors.is_empty() || usage == Usage::Digest => {
             Err(StartRefusal::NoIdentity)
         }
@@ -288,6 +299,19 @@ fn recipients<'a>(
         Recipients::Device(_) => Ok(covered().collect()),
         Recipients::Any | Recipients::Devices(_) => Err(StartRefusal::DeviceLocked),
     }
+}
+
+/// Whether a device that the request addresses cannot sign only because its certificates have
+/// ended. Such a device is not offered the transaction.
+fn has_ended(request: &SignatureRequest, devices: &[Versioned<Device>], now: Timestamp) -> bool {
+    let usage = request.content.media_type.usage();
+    let mut covered = devices.iter().map(|device| &device.value);
+    !request.formats.accept(SignatureFormat::Code)
+        && covered.any(|device| {
+            request.recipients.includes(device.id)
+                && device.check().is_ok()
+                && device.has_only_ended(usage, &request.selectors, now)
+        })
 }
 
 impl SignatureRequest {

@@ -6,6 +6,7 @@ use crate::id::{ClientId, TenantName};
 use crate::limits::ROOTS_PER_TENANT_MAX;
 use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, StoredKey};
 use crate::refusal::{AdminError, AdminRefusal, Fault};
+use crate::role::{Role, Roles};
 use crate::tenant::{ApiKey, Client, NewTenant};
 
 impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
@@ -62,8 +63,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ) -> Result<(), AdminError> {
         let tenant = client.tenant.clone();
         self.check_tenant(&tenant).await?;
-        let (subject, details) =
-            (Subject::Client(client.id.clone()), vec![("name", client.name.clone())]);
+        let subject = Subject::Client(client.id.clone());
+        let details = vec![("name", client.name.clone()), ("roles", named(client.roles))];
         let event = self.event(&tenant, EventKind::ClientCreated, actor, subject, details);
         let change = Change::CreateClient { client: Box::new(client), callback_key };
         self.create(change, event).await
@@ -120,7 +121,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.create(Change::CreateApiKey(key), event).await
     }
 
-    async fn check_tenant(&self, tenant: &TenantName) -> Result<(), AdminError> {
+    pub(super) async fn check_tenant(&self, tenant: &TenantName) -> Result<(), AdminError> {
         if self.has_tenant(tenant).await? {
             Ok(())
         } else {
@@ -135,4 +136,9 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             _ => Err(AdminRefusal::Exists.into()),
         }
     }
+}
+
+/// The names of roles, for an event.
+pub(super) fn named(roles: Roles) -> String {
+    roles.iter().map(Role::as_str).collect::<Vec<_>>().join(" ")
 }

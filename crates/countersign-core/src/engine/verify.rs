@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use countersign_proof::raw::Subject;
-use countersign_proof::{BadProof, Expected, Proof, Signer, cms, ocra, raw};
+use countersign_proof::{BadProof, Expected, Proof, Roots, Signer, cms, ocra, raw};
 
 use super::Engine;
 use super::answer::{RawSubmission, Submission};
@@ -73,7 +73,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ) -> Result<Proof, DeviceError> {
         let spec = &context.transaction.value.spec;
         let mut refused = DeviceRefusal::UnfitIdentity;
-        for identity in context.device.value.fit(spec.usage(), &spec.selectors) {
+        for identity in context.device.value.enabled(spec.usage(), &spec.selectors) {
             if named.is_some_and(|named| named != identity.id) {
                 continue;
             }
@@ -84,6 +84,12 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 },
                 Err(Error::Refused(refusal)) => refused = refusal,
                 Err(failed) => return Err(failed),
+            }
+            // The device may have signed just before its certificate was renewed.
+            if let Some(signer) = self.signer_before(context, identity).await?
+                && let Ok(proof) = verify(&signer)
+            {
+                return Ok(proof);
             }
         }
         Err(refused.into())
@@ -96,12 +102,29 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         identity: &Identity,
     ) -> Result<Arc<Signer>, DeviceError> {
         let tenant = &context.transaction.value.spec.tenant;
-        if let Some(signer) = self.signers.known(tenant, identity, context.now) {
+        // Read each time, because another process may have taken a root back.
+        let tenant = self.store.read().tenant(tenant).await?.ok_or(DeviceRefusal::Unknown)?;
+        if let Some(signer) = self.signers.known(&tenant, identity, context.now) {
             return Ok(signer);
         }
-        let tenant = self.store.read().tenant(tenant).await?.ok_or(DeviceRefusal::Unknown)?;
         let signer = self.signers.learn(&tenant, identity, context.now);
         Ok(signer.map_err(DeviceRefusal::from)?)
+    }
+}
+
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+    /// The signer of an identity by its certificate before the last renewal, if that is valid now.
+    async fn signer_before(
+        &self,
+        context: &StepContext,
+        identity: &Identity,
+    ) -> Result<Option<Signer>, DeviceError> {
+        let Some(before) = &identity.renewal else { return Ok(None) };
+        let tenant = &context.transaction.value.spec.tenant;
+        let tenant = self.store.read().tenant(tenant).await?.ok_or(DeviceRefusal::Unknown)?;
+        let roots = Roots::new(tenant.roots.iter().map(Vec::as_slice));
+        let roots = roots.map_err(DeviceRefusal::from)?;
+        Ok(Signer::new(&before.certificate, &before.chain, &roots, context.now.seconds()).ok())
     }
 }
 

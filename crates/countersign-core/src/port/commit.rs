@@ -2,11 +2,11 @@
 
 use crate::delivery::NewDelivery;
 use crate::device::Device;
-use crate::enrolment::{Activation, Addition, Enrolment};
+use crate::enrolment::{Activation, Addition, Enrolment, Renewal};
 use crate::event::NewEvent;
-use crate::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
-use crate::key::StoredKey;
-use crate::tenant::{ApiKey, Client, NewTenant};
+use crate::id::{ApiKeyId, ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
+use crate::key::{StoredKey, TokenKeys};
+use crate::tenant::{ApiKey, Client, CredentialState, NewTenant};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
 use crate::user::LockState;
@@ -39,6 +39,19 @@ pub enum Change {
     },
     /// A new tenant, with its private keys.
     CreateTenant(Box<NewTenant>),
+    /// Gives an existing tenant a new authority. Its certificate is one more trusted root, if the
+    /// tenant has fewer than [`crate::limits::ROOTS_PER_TENANT_MAX`]. It is stale if the tenant has
+    /// another authority than `expected` by now. The private key of that one is removed.
+    ReplaceAuthority {
+        /// The tenant.
+        tenant: TenantName,
+        /// The certificate of the present authority, DER.
+        expected: Vec<u8>,
+        /// The certificate of the new authority, DER.
+        certificate: Vec<u8>,
+        /// The private key of the new authority.
+        key: StoredKey,
+    },
     /// Adds a trusted root to an existing tenant, if the tenant has fewer than
     /// [`crate::limits::ROOTS_PER_TENANT_MAX`].
     TrustRoot {
@@ -47,12 +60,37 @@ pub enum Change {
         /// The root's certificate, DER.
         root: Vec<u8>,
     },
+    /// Removes a trusted root from a tenant. It is stale if the tenant does not trust it, or if it is
+    /// the certificate of the tenant's present authority.
+    DistrustRoot {
+        /// The tenant.
+        tenant: TenantName,
+        /// The root's certificate, DER.
+        root: Vec<u8>,
+    },
+    /// Replaces the key that signs a tenant's access tokens. It is stale if another key than the
+    /// expected one signs now.
+    ReplaceTokenKey(Box<TokenKeyChange>),
     /// A new client. Its id and its name are both unique in the tenant.
     CreateClient {
         /// The client.
         client: Box<Client>,
         /// The key that signs its callbacks.
         callback_key: StoredKey,
+    },
+    /// Changes a client's roles, state or secrets. The rest of `client` is as it was read.
+    ChangeClient {
+        /// The client after the change.
+        client: Box<Client>,
+        /// The client's version.
+        expected: u32,
+    },
+    /// Removes a client and its callback keys. Its transactions stay. The name is free again.
+    DeleteClient {
+        /// The tenant.
+        tenant: TenantName,
+        /// The client.
+        client: ClientId,
     },
     /// Begins to sign a client's callbacks with a new key as well as the present one. It is stale
     /// if two keys sign already.
@@ -73,6 +111,18 @@ pub enum Change {
     },
     /// A new API key. Its id and its digest are both unique.
     CreateApiKey(ApiKey),
+    /// Locks or unlocks an API key. It is stale if the key does not exist or has that state.
+    SetApiKeyState {
+        /// The key.
+        id: ApiKeyId,
+        /// The new state.
+        state: CredentialState,
+    },
+    /// Removes an API key.
+    DeleteApiKey {
+        /// The key.
+        id: ApiKeyId,
+    },
     /// A new user, unlocked, with all counts zero. The user's serial base is one that no other user
     /// of the tenant has or had.
     CreateUser {
@@ -142,6 +192,13 @@ pub enum Change {
         /// The user's count of activations created before.
         expected: u32,
     },
+    /// Removes an activation, used or not. It is stale if there is none of that id.
+    DeleteActivation {
+        /// The tenant.
+        tenant: TenantName,
+        /// The activation.
+        id: u128,
+    },
     /// Uses an activation, and creates its device.
     ///
     /// A public key belongs to one identity of a tenant for good. The digest of each key, and the
@@ -150,6 +207,9 @@ pub enum Change {
     Enrol(Box<Enrolment>),
     /// Adds an identity to a device. Keys and serial numbers are recorded as for an enrolment.
     AddIdentity(Box<Addition>),
+    /// Renews the certificate of an identity. The key and the serial number are recorded as for an
+    /// enrolment; a key that the identity has or had may be used again.
+    RenewIdentity(Box<Renewal>),
     /// Makes dead letters due again, as if they had been queued now: one, or all of the tenant's,
     /// at most [`crate::limits::DELIVERIES_CHANGED_MAX`].
     Replay {
@@ -172,23 +232,45 @@ impl Change {
             Self::Transaction(_) => "committing a transaction's step",
             Self::Reached { .. } => "recording which device was reached",
             Self::CreateTenant(_) => "creating a tenant",
+            Self::ReplaceAuthority { .. } => "replacing a tenant's authority",
             Self::TrustRoot { .. } => "trusting a root",
+            Self::DistrustRoot { .. } => "taking a root back",
+            Self::ReplaceTokenKey(_) => "replacing a tenant's token key",
             Self::CreateClient { .. } => "creating a client",
+            Self::ChangeClient { .. } => "changing a client",
+            Self::DeleteClient { .. } => "deleting a client",
             Self::RotateCallbackKey { .. } => "rotating a client's callback key",
             Self::RetireCallbackKey { .. } => "retiring a client's callback key",
             Self::CreateApiKey(_) => "creating an API key",
+            Self::SetApiKeyState { .. } => "changing an API key",
+            Self::DeleteApiKey { .. } => "deleting an API key",
             Self::CreateUser { .. } => "creating a user",
             Self::SetLockState { .. } => "changing a user's lock state",
             Self::DeleteUser { .. } => "deleting a user",
             Self::ChangeDevice { .. } => "changing a device",
             Self::ChangePin { .. } => "changing a PIN",
             Self::CreateActivation { .. } => "creating an activation",
+            Self::DeleteActivation { .. } => "deleting an activation",
             Self::Enrol(_) => "enrolling a device",
             Self::AddIdentity(_) => "adding an identity",
+            Self::RenewIdentity(_) => "renewing a certificate",
             Self::Replay { .. } => "replaying deliveries",
             Self::Nothing => "recording an event",
         }
     }
+}
+
+/// Another key for a tenant's access tokens.
+#[derive(Clone, Debug)]
+pub struct TokenKeyChange {
+    /// The tenant.
+    pub tenant: TenantName,
+    /// The public halves on which it was decided.
+    pub expected: TokenKeys,
+    /// The public halves afterwards.
+    pub keys: TokenKeys,
+    /// The new private key.
+    pub key: StoredKey,
 }
 
 /// A step of a transaction.

@@ -3,18 +3,19 @@
 use core::future::Future;
 
 use super::{
-    Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor, DeviceCursor,
-    DeviceFilter, Due, Listed, OutboxEntry, Page, Purge, Query, Reader, Settle, Snapshot,
-    TransactionCursor, Versioned,
+    ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
+    DeliveryCursor, DeviceCursor, DeviceFilter, Due, Listed, OutboxEntry, Page, Purge, Query,
+    Reader, Settle, Snapshot, TransactionCursor, Versioned,
 };
 use crate::device::Device;
 use crate::event::RecordedEvent;
-use crate::id::{ApiKeyId, DeviceId, TenantName, TransactionId, UserName};
+use crate::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
 use crate::push_policy::PushSnapshot;
 use crate::refusal::Fault;
-use crate::tenant::ApiKey;
+use crate::tenant::{ApiKey, Client};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
+use crate::user::User;
 
 /// The durable store of tenants, clients, users, devices, transactions, events and deliveries.
 ///
@@ -77,12 +78,26 @@ pub trait Ledger: Send + Sync {
         page: Page<TenantName>,
     ) -> impl Future<Output = Result<Listed<TenantName, TenantName>, Fault>> + Send;
 
+    /// Lists the clients of a tenant, by id.
+    fn clients(
+        &self,
+        tenant: &TenantName,
+        page: Page<ClientId>,
+    ) -> impl Future<Output = Result<Listed<Client, ClientId>, Fault>> + Send;
+
+    /// Lists the users of a tenant, by name.
+    fn users(
+        &self,
+        tenant: &TenantName,
+        page: Page<UserName>,
+    ) -> impl Future<Output = Result<Listed<Versioned<User>, UserName>, Fault>> + Send;
+
     /// Lists the API keys that are valid for `tenant`, or all, oldest first.
     fn api_keys(
         &self,
         tenant: Option<&TenantName>,
-        page: Page<ApiKeyId>,
-    ) -> impl Future<Output = Result<Listed<ApiKey, ApiKeyId>, Fault>> + Send;
+        page: Page<ApiKeyCursor>,
+    ) -> impl Future<Output = Result<Listed<ApiKey, ApiKeyCursor>, Fault>> + Send;
 
     /// Lists a tenant's unsettled deliveries, oldest first; only those that were given up, if so
     /// asked.
@@ -105,12 +120,20 @@ pub trait Ledger: Send + Sync {
     /// earliest first.
     fn due(&self, now: Timestamp, limit: u16) -> impl Future<Output = Result<Due, Fault>> + Send;
 
+    /// Counts the certificates of the enabled identities of all tenants by their ends: those that
+    /// have ended before `now`, and those that end between `now` and `until`. Those of retired
+    /// devices do not count.
+    fn certificate_ends(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<CertificateEnds, Fault>> + Send;
+
     /// Leases due deliveries of all tenants, within the capacity. No other node gets them before
     /// the lease ends. Each lease has its own number.
     ///
-    /// Destinations are visited in order, beginning after `claim.after` and wrapping around, at
-    /// most [`crate::limits::DESTINATIONS_PER_CLAIM_MAX`] of them. Within a destination the
-    /// earliest come first.
+    /// [`crate::delivery::selection`] chooses them: each destination gets its share, and within a
+    /// destination the earliest come first.
     fn claim(&self, claim: Claim) -> impl Future<Output = Result<Claimed, Fault>> + Send;
 
     /// Records what became of deliveries. Answers how many it changed.
@@ -163,10 +186,21 @@ macro_rules! for_each_ledger_method {
             >;
             tenants(page: $crate::port::Page<$crate::id::TenantName>)
                 -> $crate::port::Listed<$crate::id::TenantName, $crate::id::TenantName>;
+            clients(
+                tenant: &$crate::id::TenantName,
+                page: $crate::port::Page<$crate::id::ClientId>
+            ) -> $crate::port::Listed<$crate::tenant::Client, $crate::id::ClientId>;
+            users(
+                tenant: &$crate::id::TenantName,
+                page: $crate::port::Page<$crate::id::UserName>
+            ) -> $crate::port::Listed<
+                $crate::port::Versioned<$crate::user::User>,
+                $crate::id::UserName
+            >;
             api_keys(
                 tenant: Option<&$crate::id::TenantName>,
-                page: $crate::port::Page<$crate::id::ApiKeyId>
-            ) -> $crate::port::Listed<$crate::tenant::ApiKey, $crate::id::ApiKeyId>;
+                page: $crate::port::Page<$crate::port::ApiKeyCursor>
+            ) -> $crate::port::Listed<$crate::tenant::ApiKey, $crate::port::ApiKeyCursor>;
             deliveries(
                 tenant: &$crate::id::TenantName,
                 dead_letters: bool,
@@ -175,6 +209,8 @@ macro_rules! for_each_ledger_method {
             events(tenant: Option<&$crate::id::TenantName>, page: $crate::port::Page<u64>)
                 -> $crate::port::Listed<$crate::event::RecordedEvent, u64>;
             due(now: $crate::time::Timestamp, limit: u16) -> $crate::port::Due;
+            certificate_ends(now: $crate::time::Timestamp, until: $crate::time::Timestamp)
+                -> $crate::port::CertificateEnds;
             claim(claim: $crate::port::Claim) -> $crate::port::Claimed;
             settle(settle: $crate::port::Settle) -> u16;
             purge(what: $crate::port::Purge, limit: u16) -> u16;

@@ -2,7 +2,9 @@
 
 use super::Versioned;
 use crate::device::Device;
-use crate::id::UserName;
+use crate::id::{ApiKeyId, UserName};
+use crate::tenant::ApiKey;
+use crate::time::Timestamp;
 
 /// The rows of a listing that one call answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,6 +56,23 @@ pub enum TransactionCursor {
 /// The place of a row in a listing of deliveries. Only the store that answered it understands it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DeliveryCursor(pub u64);
+
+/// The place of an API key in a listing. It holds even if the key is deleted meanwhile.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ApiKeyCursor {
+    /// The time of the key's creation.
+    pub created_at: Timestamp,
+    /// The key's id.
+    pub id: ApiKeyId,
+}
+
+impl ApiKeyCursor {
+    /// The place of this key.
+    #[must_use]
+    pub fn of(key: &ApiKey) -> Self {
+        Self { created_at: key.created_at, id: key.id }
+    }
+}
 
 /// The place of a device in a listing.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -4,8 +4,10 @@ use super::Versioned;
 use crate::device::{Device, Identity};
 use crate::enrolment::Activation;
 use crate::id::{
-    ClientId, DeviceId, IdentityId, RequestKey, SerialNumber, TenantName, TransactionId, UserName,
+    ApiKeyId, ClientId, DeviceId, IdentityId, RequestKey, SerialNumber, TenantName, TransactionId,
+    UserName,
 };
+use crate::key::TokenKeys;
 use crate::push_policy::{Contact, PushSnapshot};
 use crate::spec::Dialect;
 use crate::tenant::{ApiKey, Client, Tenant};
@@ -67,6 +69,9 @@ pub enum Part<'a> {
     Devices,
     /// The user's open transactions, oldest first. Their maximum bounds the answer.
     Open,
+    /// The open transactions that a client started, oldest first, at most
+    /// [`crate::limits::LISTED_MAX`].
+    OpenOfClient(&'a ClientId),
     /// The user's activations that have not expired at this time, used ones included, newest first,
     /// at most [`crate::limits::ACTIVATIONS_LISTED_MAX`].
     Activations(Timestamp),
@@ -90,7 +95,7 @@ pub struct Snapshot {
     pub devices: Vec<Versioned<Device>>,
     /// The transaction.
     pub transaction: Option<Versioned<Transaction>>,
-    /// The user's open transactions.
+    /// The open transactions of the user or of a client.
     pub open: Vec<Versioned<Transaction>>,
     /// The user's activations.
     pub activations: Vec<Versioned<Activation>>,
@@ -130,15 +135,21 @@ pub enum CredentialKey<'a> {
     Client(&'a TenantName, &'a ClientId),
     /// The client of that id, in any tenant. Ids are random, so that no two tenants share one.
     AnyClient(&'a ClientId),
+    /// The client of this tenant that an access token names, with the tenant's token keys.
+    TokenHolder(&'a TenantName, &'a ClientId),
     /// The digest of an API key, in any tenant.
     ApiKey(&'a [u8; 32]),
+    /// The id of an API key, in any tenant.
+    ApiKeyId(ApiKeyId),
 }
 
 /// The credential of a caller.
 #[derive(Clone, Debug)]
 pub enum Credential {
     /// A client.
-    Client(Client),
+    Client(Versioned<Client>),
+    /// A client, and the keys that verify its tenant's access tokens.
+    TokenHolder(Client, TokenKeys),
     /// An API key.
     ApiKey(ApiKey),
 }

@@ -1,9 +1,9 @@
 //! The reads of a ledger, one function for each thing that is read.
 
 use super::{
-    Credential, CredentialKey, DeliveryCursor, DeviceCursor, DeviceFilter, EndSnapshot, Handle,
-    Ledger, Listed, OutboxEntry, Page, Part, Query, QuerySubject, Snapshot, StepSnapshot,
-    TransactionCursor, UserWithDevices, Versioned,
+    ApiKeyCursor, Credential, CredentialKey, DeliveryCursor, DeviceCursor, DeviceFilter,
+    EndSnapshot, Handle, Ledger, Listed, OutboxEntry, Page, Part, Query, QuerySubject, Snapshot,
+    StepSnapshot, TransactionCursor, UserWithDevices, Versioned,
 };
 use crate::device::Device;
 use crate::enrolment::Activation;
@@ -11,6 +11,7 @@ use crate::event::RecordedEvent;
 use crate::id::{
     ApiKeyId, ClientId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
+use crate::key::TokenKeys;
 use crate::push_policy::Contact;
 use crate::refusal::Fault;
 use crate::tenant::{ApiKey, Client, Tenant};
@@ -56,7 +57,11 @@ impl<'a, S: Ledger> Reader<'a, S> {
     ///
     /// # Errors
     /// Fails if the store does.
-    pub async fn client(self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
+    pub async fn client(
+        self,
+        tenant: &TenantName,
+        id: &ClientId,
+    ) -> Result<Option<Versioned<Client>>, Fault> {
         Ok(match self.0.credential(CredentialKey::Client(tenant, id)).await? {
             Some(Credential::Client(client)) => Some(client),
             _ => None,
@@ -69,9 +74,38 @@ impl<'a, S: Ledger> Reader<'a, S> {
     /// Fails if the store does.
     pub async fn client_by_id(self, id: &ClientId) -> Result<Option<Client>, Fault> {
         Ok(match self.0.credential(CredentialKey::AnyClient(id)).await? {
-            Some(Credential::Client(client)) => Some(client),
+            Some(Credential::Client(client)) => Some(client.value),
             _ => None,
         })
+    }
+
+    /// Reads the client of a tenant that an access token names, with the tenant's token keys.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn token_holder(
+        self,
+        tenant: &TenantName,
+        id: &ClientId,
+    ) -> Result<Option<(Client, TokenKeys)>, Fault> {
+        Ok(match self.0.credential(CredentialKey::TokenHolder(tenant, id)).await? {
+            Some(Credential::TokenHolder(client, keys)) => Some((client, keys)),
+            _ => None,
+        })
+    }
+
+    /// Reads the open transactions that a client started, oldest first, at most
+    /// [`LISTED_MAX`](crate::limits::LISTED_MAX).
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn open_of_client(
+        self,
+        tenant: &TenantName,
+        id: &ClientId,
+    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
+        let query = Query { subject: QuerySubject::Tenant, parts: &[Part::OpenOfClient(id)] };
+        Ok(self.0.snapshot(tenant, query).await?.open)
     }
 
     /// Finds the API key of that digest, in any tenant.
@@ -80,6 +114,17 @@ impl<'a, S: Ledger> Reader<'a, S> {
     /// Fails if the store does.
     pub async fn api_key(self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
         Ok(match self.0.credential(CredentialKey::ApiKey(digest)).await? {
+            Some(Credential::ApiKey(key)) => Some(key),
+            _ => None,
+        })
+    }
+
+    /// Finds the API key of that id, in any tenant.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn api_key_by_id(self, id: ApiKeyId) -> Result<Option<ApiKey>, Fault> {
+        Ok(match self.0.credential(CredentialKey::ApiKeyId(id)).await? {
             Some(Credential::ApiKey(key)) => Some(key),
             _ => None,
         })
@@ -284,6 +329,30 @@ impl<'a, S: Ledger> Reader<'a, S> {
         self.0.tenants(page).await
     }
 
+    /// Lists the clients of a tenant: see [`Ledger::clients`].
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn clients(
+        self,
+        tenant: &TenantName,
+        page: Page<ClientId>,
+    ) -> Result<Listed<Client, ClientId>, Fault> {
+        self.0.clients(tenant, page).await
+    }
+
+    /// Lists the users of a tenant: see [`Ledger::users`].
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn users(
+        self,
+        tenant: &TenantName,
+        page: Page<UserName>,
+    ) -> Result<Listed<Versioned<User>, UserName>, Fault> {
+        self.0.users(tenant, page).await
+    }
+
     /// Lists API keys: see [`Ledger::api_keys`].
     ///
     /// # Errors
@@ -291,8 +360,8 @@ impl<'a, S: Ledger> Reader<'a, S> {
     pub async fn api_keys(
         self,
         tenant: Option<&TenantName>,
-        page: Page<ApiKeyId>,
-    ) -> Result<Listed<ApiKey, ApiKeyId>, Fault> {
+        page: Page<ApiKeyCursor>,
+    ) -> Result<Listed<ApiKey, ApiKeyCursor>, Fault> {
         self.0.api_keys(tenant, page).await
     }
 

@@ -95,6 +95,16 @@ impl End {
 }
 
 impl Outcome {
+    /// All outcomes.
+    pub const ALL: [Self; 6] = [
+        Self::Finished,
+        Self::Declined,
+        Self::Failed,
+        Self::Expired,
+        Self::Cancelled,
+        Self::Locked,
+    ];
+
     /// The clock's name in the ledger, in logs and on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use countersign_core::delivery::{Attempt, Circuit, RetryPolicy, Verdict};
+use countersign_core::delivery::circuit::Circuit;
+use countersign_core::delivery::{Attempt, RetryPolicy, Verdict};
 use countersign_core::limits::{
     DELIVERY_AGE_MAX, DELIVERY_ATTEMPTS_MAX, DELIVERY_BACKOFF_MAX, DELIVERY_FAILURES_MAX,
     DELIVERY_PAUSE_MAX,

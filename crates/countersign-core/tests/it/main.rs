@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod backoff;
+mod fairness;
 mod stories;
 mod table;
 

@@ -33,7 +33,7 @@ use self::webhook::WebhookSender;
 use self::webpush::WebPush;
 use countersign_config::{PushConfig, SenderConfig};
 use countersign_egress::guard::Forbidden;
-use countersign_egress::outbound::{Outbound, OutboundAnswer, Unanswered};
+use countersign_egress::outbound::{GuardedOutbound, Outbound, OutboundAnswer, Unanswered};
 use countersign_egress::resolve::Resolver;
 
 /// The longest text, as JSON, in bytes; every service accepts it whole.
@@ -50,7 +50,7 @@ struct Capacity {
     texts: BTreeMap<String, String>,
     language: String,
     is_bare: bool,
-    guarded: Outbound,
+    guarded: GuardedOutbound,
     trusting: Outbound,
     resolver: Resolver,
 }
@@ -75,6 +75,7 @@ enum PushService {
 /// One attempt to wake one device.
 struct Wake<'a> {
     id: DeliveryId,
+    tenant: &'a TenantName,
     /// The time of the attempt.
     at: Timestamp,
     /// The time after which the push is useless.
@@ -135,7 +136,7 @@ impl Pushes {
     /// `trusting` calls those that the operator names.
     pub fn new(
         config: &PushConfig,
-        guarded: Outbound,
+        guarded: GuardedOutbound,
         trusting: Outbound,
         resolver: Resolver,
     ) -> Self {
@@ -202,6 +203,7 @@ impl Pushes {
         let text = room.text(transaction, registration.language.as_deref());
         let wake = Wake {
             id,
+            tenant: &device.tenant,
             at: now,
             expires_at: transaction.deadline(),
             address,
@@ -280,7 +282,12 @@ impl Pushes {
 }
 
 impl Capacity {
-    fn new(config: &PushConfig, guarded: Outbound, trusting: Outbound, resolver: Resolver) -> Self {
+    fn new(
+        config: &PushConfig,
+        guarded: GuardedOutbound,
+        trusting: Outbound,
+        resolver: Resolver,
+    ) -> Self {
         Self {
             senders: config.senders.iter().filter_map(PushSender::new).collect(),
             texts: config.texts.clone(),

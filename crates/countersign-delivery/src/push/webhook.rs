@@ -18,7 +18,7 @@ use super::credential::Credential;
 use super::{PushOutcome, Wake};
 use crate::webhook::{AGENT, Message, sign, signed_content};
 use countersign_config::ServiceConfig;
-use countersign_egress::outbound::Outbound;
+use countersign_egress::outbound::GuardedOutbound;
 
 /// One webhook sender.
 pub(super) struct WebhookSender {
@@ -39,7 +39,7 @@ impl WebhookSender {
     }
 
     /// Sends through the guard, like callbacks.
-    pub(super) async fn send(&self, guarded: &Outbound, wake: &Wake<'_>) -> PushOutcome {
+    pub(super) async fn send(&self, guarded: &GuardedOutbound, wake: &Wake<'_>) -> PushOutcome {
         let key = match self.key.get(wake.at) {
             Ok(key) => key,
             Err(trouble) => return PushOutcome::Credentials(trouble),
@@ -59,7 +59,7 @@ impl WebhookSender {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         sign(&mut headers, &message);
-        match guarded.post(self.url.clone(), headers, body).await {
+        match guarded.post(wake.tenant, self.url.clone(), headers, body).await {
             Ok(answer) => PushOutcome::by_status(&answer, wake),
             Err(unanswered) => PushOutcome::Unanswered(unanswered),
         }

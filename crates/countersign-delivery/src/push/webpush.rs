@@ -25,7 +25,7 @@ use url::Url;
 use super::credential::Credential;
 use super::{PushOutcome, Wake};
 use countersign_config::ServiceConfig;
-use countersign_egress::outbound::Outbound;
+use countersign_egress::outbound::GuardedOutbound;
 
 /// The lifetime of a token; at most a day (RFC 8292, section 2).
 const TOKEN_LIFE: Duration = Duration::from_hours(12);
@@ -72,7 +72,7 @@ impl WebPush {
     }
 
     /// Sends through the guard, because a device chose the address.
-    pub(super) async fn send(&self, guarded: &Outbound, wake: &Wake<'_>) -> PushOutcome {
+    pub(super) async fn send(&self, guarded: &GuardedOutbound, wake: &Wake<'_>) -> PushOutcome {
         let key = match self.key.get(wake.at) {
             Ok(key) => key,
             Err(trouble) => return PushOutcome::Credentials(trouble),
@@ -90,7 +90,7 @@ impl WebPush {
         };
         let text = serde_json::to_vec(&wake.payload).expect("a payload is plain JSON");
         let message = Bytes::from(webpush::seal(&subscription, &text));
-        match guarded.post(url, headers(wake, token), message).await {
+        match guarded.post(wake.tenant, url, headers(wake, token), message).await {
             Ok(answer) => PushOutcome::by_status(&answer, wake),
             Err(unanswered) => PushOutcome::Unanswered(unanswered),
         }

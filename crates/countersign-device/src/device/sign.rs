@@ -14,7 +14,8 @@ impl Device {
     /// Signs exactly the shown bytes, in a form that the transaction accepts.
     pub(super) fn sign(&self, shown: &RenderedContent) -> Result<Signature, Error> {
         let accepts = |form| shown.content.forms.contains(&form);
-        if accepts(Form::Code) && (self.prefers_codes || !accepts(Form::Cms)) {
+        let can_sign_cms = accepts(Form::Cms) && self.signer(&shown.content).is_some();
+        if accepts(Form::Code) && (self.prefers_codes || !can_sign_cms) {
             let value = gateway::code(&self.phone, &shown.content)?;
             return Ok(Signature::Code { value });
         }
@@ -33,13 +34,10 @@ impl Device {
             View::Bytes(_) => return Err(Error::NoIdentity),
         };
         let algorithms = &shown.content.algorithms;
-        let fit = self.identities(usage, &shown.content).filter_map(|identity| {
-            Some((identity, raw::choose(&identity.certificate, algorithms, hash)?))
-        });
-        let mut fit: Vec<_> = fit.collect();
-        // SHA-1 comes last, whatever the server prefers.
-        fit.sort_by_key(|(_, algorithm)| algorithm.hash() == Hash::Sha1);
-        let (identity, algorithm) = fit.into_iter().next().ok_or(Error::NoIdentity)?;
+        let identities = self.identities(usage, &shown.content);
+        let certified = identities.map(|identity| (identity, &*identity.certificate));
+        let chosen = raw::choose_signer(certified, algorithms, hash);
+        let (identity, algorithm) = chosen.ok_or(Error::NoIdentity)?;
         if algorithm.hash() == Hash::Sha1 && !self.allows_sha1 {
             return Err(Error::Sha1);
         }
@@ -54,15 +52,19 @@ impl Device {
         Ok(Signature::Raw { identity, algorithm, value, digest })
     }
 
-    /// The identities of a usage that may sign the taken transaction.
+    /// The identities of a usage that may sign the taken transaction, and whose certificates have
+    /// not ended.
     fn identities<'a>(
         &'a self,
         usage: Use,
         content: &'a Content,
     ) -> impl Iterator<Item = &'a PhoneIdentity> {
+        let now = self.http.caller.clock.now().as_secs();
         self.phone.identities.iter().filter(move |identity| {
+            let end = countersign_proof::validity(&identity.certificate);
+            let has_ended = end.is_ok_and(|(_, end)| end < now);
             let named = |ids: &Vec<String>| ids.contains(&identity.id);
-            identity.usage == usage && content.identities.as_ref().is_none_or(named)
+            !has_ended && identity.usage == usage && content.identities.as_ref().is_none_or(named)
         })
     }
 

@@ -6,6 +6,7 @@ use countersign_device::{
 };
 use countersign_wire::body::{Algorithm, Code, Signature};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 use crate::fake::{CODE, Fake};
 
@@ -314,7 +315,8 @@ async fn content_that_cannot_be_shown_is_failed_and_not_signed() {
     fixture.fake.offer("application/pdf", b"%PDF", false);
     let mut device = fixture.device(Listen::Channel);
     let two = Run { answer: Answer::Approve, pin: None, count: Some(2) };
-    assert_eq!(run(&mut device, two, |_| {}).await.unwrap(), 2);
+    let ended = timeout(Duration::from_secs(20), run(&mut device, two, |_| {}));
+    assert_eq!(ended.await.expect("both fail").unwrap(), 2);
     assert_eq!(fixture.fake.tables().fails, ["media_type", "media_type"]);
     assert!(fixture.fake.tables().finishes.is_empty());
 }

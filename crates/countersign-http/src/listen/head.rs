@@ -1,7 +1,8 @@
 //! Checks of a request's head that hold for all requests.
 
-use http::header::HOST;
-use http::{Request, Version};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, HOST};
+use http::{Request, StatusCode, Version};
 
 /// The reason why a request is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -10,13 +11,12 @@ pub(super) enum BadHead {
     Host,
     /// HTTP/2 with a host that differs from its authority (RFC 9113, section 8.3.1).
     OtherHost,
+    /// `Content-Length` with `Transfer-Encoding` (RFC 9112, section 6.3); [`super::framing`] finds
+    /// it.
+    TwoLengths,
 }
 
 /// Checks that a request names one host.
-///
-/// `Content-Length` with `Transfer-Encoding` cannot be seen here: hyper removes the former and
-/// closes the connection after the answer (RFC 9112, section 6.1), so that no second request is
-/// read from the body.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), BadHead> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
@@ -35,12 +35,16 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), BadHead> {
     }
 }
 
-impl BadHead {
-    /// A sentence for the caller.
-    pub(super) fn sentence(self) -> &'static str {
-        match self {
+impl IntoResponse for BadHead {
+    /// A sentence, and the end of the connection.
+    fn into_response(self) -> Response {
+        let sentence = match self {
             Self::Host => "the request must name one Host\n",
             Self::OtherHost => "Host must be what :authority is\n",
-        }
+            Self::TwoLengths => {
+                "the request must not have both Content-Length and Transfer-Encoding\n"
+            }
+        };
+        (StatusCode::BAD_REQUEST, [(CONNECTION, "close")], sentence).into_response()
     }
 }

@@ -1,8 +1,8 @@
 //! A certificate authority of the server's own, for operators who have no certificate.
 //!
 //! The first start creates it in `DIR/tls`. Each start makes sure that the server's certificate has
-//! the right names and does not expire soon. Clients trust `ca.pem`, which does not change while
-//! the directory exists.
+//! the right names and does not expire soon; a running server renews it in a handshake, when it is
+//! due. Clients trust `ca.pem`, which does not change while the directory exists.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,36 +13,41 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow, bail};
-use countersign_core::port::Entropy as _;
+use countersign_config::CertificatesConfig;
+use countersign_core::port::{Clock as _, Entropy as _};
 use der::oid::AssociatedOid as _;
 use der::{Decode as _, DecodePem as _};
+use parking_lot::{Mutex, RwLock};
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType,
 };
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tracing::{error, info};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{NameConstraints as PkixConstraints, SubjectAltName};
 
 use countersign_node::authority::certificate_serial;
-use countersign_node::clock::System;
+use countersign_node::clock::{System, system_time};
 
 const DAY: Duration = Duration::from_hours(24);
 /// A clock that is late by less than this accepts a new certificate.
 const BACKDATED: Duration = DAY;
-const CA_LIFE: Duration = Duration::from_hours(20 * 365 * 24);
-/// The longest validity that common clients accept for a server's certificate: 397 days.
-pub(super) const SERVER_LIFE: Duration = Duration::from_hours(397 * 24);
-/// The server's certificate is renewed at a start if less than this is left of it: 90 days.
+/// The server's certificate is renewed if less than this is left of it, or less than a third.
 pub(super) const SERVER_LIFE_LEFT: Duration = Duration::from_hours(90 * 24);
+/// The pause after a renewal that failed.
+const RENEWAL_PAUSE: Duration = Duration::from_hours(1);
 
 /// The addresses that the certificate on disk is for.
 const ADDRESSES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
+/// The file of the CA certificate.
+const CA: &str = "ca.pem";
+
 /// The path of the CA certificate that clients trust, with `tls = "own"`.
 pub fn own_ca(data: &Path) -> PathBuf {
-    Own::in_directory(&data.join("tls")).ca
+    data.join("tls").join(CA)
 }
 
 /// The authority on disk. A certificate is written after its key, so that an interrupted start
@@ -53,21 +58,35 @@ pub(super) struct Own {
     ca_key: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
+    lifetimes: CertificatesConfig,
 }
 
 impl Own {
-    pub(super) fn in_directory(directory: &Path) -> Self {
+    pub(super) fn in_directory(directory: &Path, lifetimes: &CertificatesConfig) -> Self {
         Self {
+            lifetimes: lifetimes.clone(),
             directory: directory.to_owned(),
-            ca: directory.join("ca.pem"),
+            ca: directory.join(CA),
             ca_key: directory.join("ca.key"),
             certificate: directory.join("server.pem"),
             key: directory.join("server.key"),
         }
     }
 
+    /// Creates what is missing or expires soon, loads it, and keeps it valid.
+    pub(super) fn open(self, hostname: &str, now: SystemTime) -> anyhow::Result<OwnCertificates> {
+        let current = self.load(hostname, now)?;
+        Ok(OwnCertificates {
+            own: self,
+            hostname: hostname.to_owned(),
+            clock: System::default(),
+            next_renewal: Mutex::new(current.renew_at),
+            current: RwLock::new(Arc::new(current)),
+        })
+    }
+
     /// Creates what is missing or expires soon, and loads it.
-    pub(super) fn open(&self, hostname: &str, now: SystemTime) -> anyhow::Result<OwnCertificates> {
+    fn load(&self, hostname: &str, now: SystemTime) -> anyhow::Result<Current> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).with_context(
             || format!("cannot make {}; may this user write there?", self.directory.display()),
         )?;
@@ -83,14 +102,22 @@ impl Own {
             self.make_ca(hostname, now)?;
             self.make_certificate(hostname, now)?;
         }
-        Ok(OwnCertificates {
-            shared: Arc::new(super::load(&self.certificate, &self.key)?),
+        let shared = super::load(&self.certificate, &self.key)?;
+        let end = end_of(&shared.cert[0])?;
+        Ok(Current {
+            shared: Arc::new(shared),
             key: KeyPair::from_pem(&read(&self.key)?)?,
             issuer: self.issuer().ok(),
             parents: dns_parents(hostname),
             not_before: now - BACKDATED,
-            not_after: now + SERVER_LIFE,
+            not_after: now + self.lifetimes.server,
+            renew_at: end.min(now + self.lifetimes.server) - self.life_left(),
         })
+    }
+
+    /// The server's certificate is renewed if less than this is left of it.
+    fn life_left(&self) -> Duration {
+        SERVER_LIFE_LEFT.min(self.lifetimes.server / 3)
     }
 
     fn is_fit(&self, hostname: &str, now: SystemTime) -> anyhow::Result<bool> {
@@ -101,7 +128,7 @@ impl Own {
             .map_err(|error| anyhow!("{}: {error}", self.certificate.display()))
             .context("delete this file, and the next start makes another")?;
         let ends = certificate.tbs_certificate.validity.not_after.to_system_time();
-        Ok(ends >= now + SERVER_LIFE_LEFT && dns_names_of(&certificate) == dns_names(hostname))
+        Ok(ends >= now + self.life_left() && dns_names_of(&certificate) == dns_names(hostname))
     }
 
     /// Refuses an authority that may not issue for these names. Clients rely on its constraints
@@ -128,7 +155,7 @@ impl Own {
         params.serial_number = Some(certificate_serial(System::default().random_u128()));
         params.name_constraints = Some(name_constraints(hostname));
         params.not_before = (now - BACKDATED).into();
-        params.not_after = (now + CA_LIFE).into();
+        params.not_after = (now + self.lifetimes.authority).into();
         let certificate = params.self_signed(&key)?;
         write(&self.ca_key, &key.serialize_pem(), 0o600)?;
         write(&self.ca, &certificate.pem(), 0o644)
@@ -143,7 +170,8 @@ impl Own {
             )
         })?;
         let key = KeyPair::generate()?;
-        let mut params = server_params(dns_names(hostname), now - BACKDATED, now + SERVER_LIFE)?;
+        let end = now + self.lifetimes.server;
+        let mut params = server_params(dns_names(hostname), now - BACKDATED, end)?;
         params.distinguished_name.push(DnType::CommonName, hostname);
         for address in ADDRESSES {
             params.subject_alt_names.push(SanType::IpAddress(address));
@@ -170,7 +198,7 @@ impl Own {
 /// The wildcard `*.localhost` does not work there: OpenSSL, curl and rustls accept no wildcard
 /// right below a name of one label. Making a certificate costs one signature, as the handshake
 /// does.
-pub(super) struct OwnCertificates {
+pub(super) struct Current {
     shared: Arc<CertifiedKey>,
     key: KeyPair,
     /// `None` if an operator has removed the authority's key.
@@ -178,16 +206,58 @@ pub(super) struct OwnCertificates {
     parents: Vec<String>,
     not_before: SystemTime,
     not_after: SystemTime,
+    /// When the certificates are made anew.
+    renew_at: SystemTime,
+}
+
+/// The certificates of a running server, which renews them when they are due.
+pub(super) struct OwnCertificates {
+    own: Own,
+    hostname: String,
+    clock: System,
+    current: RwLock<Arc<Current>>,
+    /// When the next renewal is due. It is locked while one is being made.
+    next_renewal: Mutex<SystemTime>,
 }
 
 impl ResolvesServerCert for OwnCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().and_then(|name| self.certificate_for(name));
-        Some(named.map_or_else(|| self.shared.clone(), Arc::new))
+        let current = self.current(system_time(self.clock.now()));
+        let named = hello.server_name().and_then(|name| current.certificate_for(name));
+        Some(named.map_or_else(|| current.shared.clone(), Arc::new))
     }
 }
 
 impl OwnCertificates {
+    /// The present certificates, renewed if that is due. Only the handshake that renews them waits
+    /// for the renewal.
+    pub(super) fn current(&self, now: SystemTime) -> Arc<Current> {
+        if let Some(mut next) = self.next_renewal.try_lock()
+            && now >= *next
+        {
+            match self.own.load(&self.hostname, now) {
+                Ok(renewed) => {
+                    *next = renewed.renew_at;
+                    *self.current.write() = Arc::new(renewed);
+                    info!("The server's certificate is renewed");
+                }
+                Err(error) => {
+                    *next = now + RENEWAL_PAUSE;
+                    error!("The server's certificate cannot be renewed: {error:#}");
+                }
+            }
+        }
+        Arc::clone(&self.current.read())
+    }
+
+    /// The certificate on disk, at a time.
+    #[cfg(test)]
+    pub(super) fn shared_at(&self, now: SystemTime) -> Vec<u8> {
+        self.current(now).shared.cert[0].to_vec()
+    }
+}
+
+impl Current {
     pub(super) fn certificate_for(&self, name: &str) -> Option<CertifiedKey> {
         let (label, parent) = name.split_once('.')?;
         let is_beyond_wildcards = !parent.contains('.') && !label.is_empty();
@@ -202,7 +272,7 @@ impl OwnCertificates {
 
 impl std::fmt::Debug for OwnCertificates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OwnCertificates").field("parents", &self.parents).finish_non_exhaustive()
+        f.debug_struct("OwnCertificates").field("hostname", &self.hostname).finish_non_exhaustive()
     }
 }
 
@@ -286,6 +356,12 @@ pub(super) fn dns_names_of(certificate: &x509_cert::Certificate) -> Vec<String> 
             _ => None,
         })
         .collect()
+}
+
+/// The end of a certificate, DER.
+pub(super) fn end_of(certificate: &[u8]) -> anyhow::Result<SystemTime> {
+    let parsed = x509_cert::Certificate::from_der(certificate).map_err(|error| anyhow!(error))?;
+    Ok(parsed.tbs_certificate.validity.not_after.to_system_time())
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

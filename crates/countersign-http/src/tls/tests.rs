@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use der::{Decode as _, DecodePem as _};
 
-use super::own::{SERVER_LIFE, SERVER_LIFE_LEFT, dns_names_of};
+use super::own::{SERVER_LIFE_LEFT, dns_names_of};
 use super::*;
 use countersign_config::{Config, Overrides};
 
@@ -22,6 +22,7 @@ fn with_files(certificate: &Path, key: &Path) -> ServerConfig {
 }
 
 const DAY: Duration = Duration::from_hours(24);
+const SERVER_LIFE: Duration = Duration::from_hours(397 * 24);
 
 fn now() -> SystemTime {
     SystemTime::now()
@@ -75,6 +76,48 @@ fn a_certificate_close_to_its_end_is_renewed_under_the_same_ca() {
     prepare(&config(), data.path(), now() + SERVER_LIFE - SERVER_LIFE_LEFT + DAY).unwrap();
     assert_eq!(ca, read(data.path(), "ca.pem"));
     assert_ne!(server, read(data.path(), "server.pem"));
+}
+
+#[test]
+fn a_running_server_renews_its_certificate_before_the_end_and_uses_it_at_once() {
+    let (data, start) = (tempfile::tempdir().unwrap(), now());
+    let own = Own::in_directory(&data.path().join("tls"), &config().lifetimes);
+    let certificates = own.open("localhost", start).unwrap();
+    let (first, ca) = (certificates.shared_at(start), read(data.path(), "ca.pem"));
+    let due = start + SERVER_LIFE - SERVER_LIFE_LEFT;
+    assert_eq!(certificates.shared_at(due - DAY), first);
+    let renewed = certificates.shared_at(due + DAY);
+    assert_ne!(renewed, first);
+    assert_eq!(certificates.shared_at(due + DAY), renewed, "it is renewed once");
+    let end = certificate_end(&config(), data.path()).unwrap().unwrap();
+    let expected = (due + DAY + SERVER_LIFE).duration_since(UNIX_EPOCH).unwrap();
+    assert_eq!(end.seconds(), expected.as_secs(), "the file has the renewed one");
+    assert_eq!(ca, read(data.path(), "ca.pem"));
+}
+
+#[test]
+fn a_server_that_cannot_renew_its_certificate_goes_on_with_the_old_one() {
+    let (data, start) = (tempfile::tempdir().unwrap(), now());
+    let own = Own::in_directory(&data.path().join("tls"), &config().lifetimes);
+    let certificates = own.open("localhost", start).unwrap();
+    let first = certificates.shared_at(start);
+    fs::remove_file(data.path().join("tls/ca.key")).unwrap();
+    assert_eq!(certificates.shared_at(start + SERVER_LIFE), first);
+}
+
+#[test]
+fn the_lifetime_of_the_servers_certificate_is_as_configured() {
+    let (data, start) = (tempfile::tempdir().unwrap(), now());
+    let mut short = config();
+    short.lifetimes.server = 3 * DAY;
+    prepare(&short, data.path(), start).unwrap();
+    let end = certificate_end(&short, data.path()).unwrap().unwrap();
+    assert_eq!(end.seconds(), (start + 3 * DAY).duration_since(UNIX_EPOCH).unwrap().as_secs());
+    let first = read(data.path(), "server.pem");
+    prepare(&short, data.path(), start + DAY).unwrap();
+    assert_eq!(first, read(data.path(), "server.pem"));
+    prepare(&short, data.path(), start + 2 * DAY + DAY / 2).unwrap();
+    assert_ne!(first, read(data.path(), "server.pem"), "less than a third was left");
 }
 
 #[test]
@@ -137,11 +180,11 @@ fn openssl_takes_no_certificate_of_the_ca_for_other_names_and_addresses() {
 #[test]
 fn every_certificate_of_the_ca_has_a_serial_number_of_its_own() {
     let data = tempfile::tempdir().unwrap();
-    let own = super::own::Own::in_directory(&data.path().join("tls"));
+    let own = Own::in_directory(&data.path().join("tls"), &config().lifetimes);
     let made = own.open("localhost", now()).unwrap();
     let mut serials = std::collections::HashSet::new();
     for name in ["acme.localhost", "beta.localhost", "acme.localhost"] {
-        let certificate = made.certificate_for(name).unwrap();
+        let certificate = made.current(now()).certificate_for(name).unwrap();
         let certificate = x509_cert::Certificate::from_der(&certificate.cert[0]).unwrap();
         let serial = certificate.tbs_certificate.serial_number;
         assert!(serials.insert(serial.as_bytes().to_vec()), "{name}");

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use countersign_core::event::{FrequentEvent, NewEvent};
 use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::limits::CHANNEL_FRAMES_MAX;
 use countersign_core::port::{Notification, Notifier};
@@ -15,6 +16,8 @@ use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, End, Transaction};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::history::{self, RefusedCalls};
 
 use super::by_user::{Connected, ConnectionsByUser, UserKey};
 use super::waiters::{TooMany, Waiters};
@@ -33,6 +36,7 @@ struct Connections {
     /// Callers of one client that may wait at once.
     waiting_per_client_max: usize,
     seen: Mutex<Presence>,
+    refused: RefusedCalls,
     /// Notified when a delivery is queued.
     delivery_queued: Notify,
     numbers: AtomicU64,
@@ -174,6 +178,18 @@ impl Presence {
     }
 }
 
+impl LocalNotifier {
+    /// Has a refused call recorded as an event, unless its tenant has too many.
+    pub fn note_refused(&self, event: NewEvent) {
+        self.0.refused.note(event);
+    }
+
+    /// The refused calls that are to be recorded; `None` if another task has them.
+    pub(crate) fn refused_calls(&self) -> Option<mpsc::Receiver<NewEvent>> {
+        self.0.refused.take()
+    }
+}
+
 impl Notifier for LocalNotifier {
     fn notify(&self, notification: Notification) {
         match notification {
@@ -207,6 +223,10 @@ impl Notifier for LocalNotifier {
                 });
             }
         }
+    }
+
+    fn recorded(&self, frequent: FrequentEvent, others: &[NewEvent]) {
+        history::recorded(frequent, others);
     }
 
     fn online(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool {

@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use countersign_proof::{BadProof, Request};
+use countersign_proof::{BadProof, Request, check_key_proof};
 use serde_json::Value;
 
 fn vectors() -> Value {
@@ -17,9 +17,11 @@ fn bytes(value: &Value) -> Vec<u8> {
 
 /// The statement of a case, as `docs/device-protocol.md` specifies it.
 fn statement(case: &Value) -> Vec<u8> {
-    let (occasion, subject) = match case["user"].as_str() {
-        Some(user) => ("enrolment", user),
-        None => ("addition", case["device"].as_str().unwrap()),
+    let named = |member: &str| case[member].as_str();
+    let (occasion, subject) = match (named("user"), named("identity")) {
+        (Some(user), _) => ("enrolment", user),
+        (None, Some(identity)) => ("renewal", identity),
+        (None, None) => ("addition", named("device").unwrap()),
     };
     let texts = [
         "countersign identity",
@@ -44,7 +46,7 @@ fn statement(case: &Value) -> Vec<u8> {
 fn every_accepted_proof_is_by_the_key_of_its_request() {
     let all = vectors();
     let cases = all["accepted"].as_array().unwrap();
-    assert_eq!(cases.len(), 6);
+    assert_eq!(cases.len(), 8);
     for case in cases {
         let request = Request::parse(&bytes(&case["csr"])).unwrap();
         assert_eq!(hex::encode(request.key_digest()), case["key_digest"].as_str().unwrap());
@@ -54,10 +56,25 @@ fn every_accepted_proof_is_by_the_key_of_its_request() {
 }
 
 #[test]
+fn a_new_key_is_proved_by_the_key_of_the_present_certificate_too() {
+    let all = vectors();
+    let case = &all["accepted"][7];
+    let certificate = bytes(&case["present_certificate"]);
+    let (own, present) = (bytes(&case["proof"]), bytes(&case["present_proof"]));
+    assert_eq!(check_key_proof(&certificate, &statement(case), &present), Ok(()));
+    let refused = check_key_proof(&certificate, &statement(case), &own);
+    assert_eq!(refused, Err(BadProof::Signature), "it is the new key's");
+    let other = check_key_proof(&certificate, &statement(&all["accepted"][6]), &present);
+    assert_eq!(other, Err(BadProof::Signature), "it is over another statement");
+    assert_eq!(check_key_proof(b"none", b"", &present), Err(BadProof::Certificate));
+    assert_eq!(countersign_proof::validity(&certificate), Ok((1_767_225_600, 1_861_920_000)));
+}
+
+#[test]
 fn every_refused_proof_is_refused() {
     let all = vectors();
     let cases = all["refused"].as_array().unwrap();
-    assert_eq!(cases.len(), 11);
+    assert_eq!(cases.len(), 13);
     for case in cases {
         let checked = Request::parse(&bytes(&case["csr"]))
             .and_then(|request| request.check_proof(&statement(case), &bytes(&case["proof"])));

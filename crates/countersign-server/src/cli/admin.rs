@@ -14,6 +14,7 @@ use countersign_store::{OpenFor, Store};
 
 use crate::serve;
 use countersign_config::{Config, Overrides};
+use countersign_node::authority::Terms;
 use countersign_node::clock::System;
 use countersign_node::notifier::LocalNotifier;
 use countersign_node::{Core, PrivateKeys};
@@ -85,6 +86,12 @@ impl Admin {
     /// The present time.
     pub(super) fn now(&self) -> Timestamp {
         self.core.now()
+    }
+
+    /// The terms of an authority that is made now.
+    pub(super) fn authority_terms(&self) -> Terms {
+        let (serial, lifetime) = (self.core.random_u128(), self.config.certificates.authority);
+        Terms { serial, now: self.now(), lifetime }
     }
 
     /// Loads an existing tenant.

@@ -1,4 +1,9 @@
-//! `countersign client …`.
+//! `countersign client …`: creating a client, and the secret of its callbacks. `manage.rs` has what
+//! is done to existing clients.
+
+mod manage;
+
+use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use base64::Engine as _;
@@ -8,16 +13,20 @@ use countersign_core::id::{ClientId, TenantName};
 use countersign_core::name::normal_form;
 use countersign_core::port::Keys as _;
 use countersign_core::refusal::{AdminError, AdminRefusal};
+use countersign_core::role::{Role, Roles};
 use countersign_core::secret::Key32;
-use countersign_core::tenant::Client;
+use countersign_core::tenant::{Client, ClientSecret, CredentialState};
 use serde::{Deserialize, Serialize};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
+pub(super) use self::manage::VALID_SECONDS_MAX;
+use self::manage::{ClientArgs, ClientRole, ListClients};
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::table;
 use countersign_config::Scopes;
 use countersign_http::caller::secret_digest;
+use countersign_http::time_format;
 
 /// Characters of the client's name at the beginning of its id.
 const SLUG_MAX: usize = 32;
@@ -28,9 +37,9 @@ pub(super) enum Command {
     ///
     /// Prints its credentials, which are shown only once: client id and secret for access tokens,
     /// and the secret with which receivers verify callbacks (Standard Webhooks).
-    #[command(
-        after_help = "Example:\n  countersign client create 'Acme Shop' --tenant acme --json"
-    )]
+    #[command(after_help = "Examples:\n  \
+        countersign client create 'Acme Shop' --tenant acme --json\n  \
+        countersign client create 'Acme Office' --tenant acme --role people --role enrol")]
     Create {
         /// The name that users see when they are asked to sign
         #[arg(value_parser = name)]
@@ -38,12 +47,55 @@ pub(super) enum Command {
         /// The tenant
         #[arg(long)]
         tenant: TenantName,
+        /// A role: what it may do, in every dialect; may be repeated [default: ask]
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<ClientRole>,
+        /// The lifetime of its secret [default: for ever]
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=VALID_SECONDS_MAX))]
+        valid: Option<u64>,
         /// A scope that its tokens may have in TrustedX's dialect; may be repeated [default: all]
         #[arg(long, value_name = "SCOPE")]
         scope: Vec<String>,
         #[command(flatten)]
         place: LedgerArgs,
     },
+    /// List the clients of a tenant.
+    List(ListClients),
+    /// Show a client: its roles, its state and the ends of its secrets.
+    Show(ClientArgs),
+    /// Give a client another secret, which is shown only once.
+    ///
+    /// The old secret ends at once, with all access tokens that were obtained with it, unless
+    /// --keep-old names a time for which both are accepted.
+    #[command(
+        after_help = "Example:\n  countersign client rotate-secret acme-shop-90c5e04f11 --tenant acme --keep-old 3600"
+    )]
+    RotateSecret {
+        #[command(flatten)]
+        one: ClientArgs,
+        /// How long the old secret stays valid [default: it ends at once]
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=VALID_SECONDS_MAX))]
+        keep_old: Option<u64>,
+        /// The lifetime of the new secret [default: for ever]
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=VALID_SECONDS_MAX))]
+        valid: Option<u64>,
+    },
+    /// Set what a client may do, from its next call on. Roles that are not named are taken away.
+    SetRoles {
+        #[command(flatten)]
+        one: ClientArgs,
+        /// A role; may be repeated [default: ask]
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<ClientRole>,
+    },
+    /// Lock a client: from its next call on, its secrets and its tokens are refused.
+    Lock(ClientArgs),
+    /// Unlock a client.
+    Unlock(ClientArgs),
+    /// Delete a client: its secrets and tokens end, and its open transactions are cancelled.
+    ///
+    /// Ended transactions stay. Callbacks that were not delivered yet are not made any more.
+    Delete(ClientArgs),
     /// Change the secret that signs a client's callbacks.
     ///
     /// The first step creates a new secret, which is shown only once; from then on each callback
@@ -89,31 +141,72 @@ pub(super) struct Credentials {
     pub(super) webhook_secret: String,
     /// The client's tenant.
     pub(super) tenant: String,
+    /// The names of its roles.
+    #[serde(default)]
+    pub(super) roles: Vec<String>,
+    /// When the secret ends; `None` for never.
+    #[serde(default)]
+    pub(super) secret_expires_at: Option<String>,
+}
+
+/// A client to create.
+pub(super) struct NewClient<'a> {
+    pub(super) name: &'a str,
+    pub(super) roles: Roles,
+    /// The scopes of its tokens; `None` for all.
+    pub(super) scopes: Option<Vec<String>>,
+    /// The lifetime of its secret; `None` for ever.
+    pub(super) valid: Option<Duration>,
 }
 
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let (name, tenant, scope, place) = match self {
-            Self::Create { name, tenant, scope, place } => (name, tenant, scope, place),
-            Self::RotateWebhookSecret { id, finish, tenant, place } => {
-                return rotate(&id, finish, &tenant, &place).await;
+        match self {
+            Self::Create { name, tenant, roles, valid, scope, place } => {
+                let admin = Admin::at(&place)?;
+                let scopes =
+                    (!scope.is_empty()).then(|| known(&admin.config.trustedx.scopes, scope));
+                let new = NewClient {
+                    name: &name,
+                    roles: manage::of(&roles),
+                    scopes: scopes.transpose()?,
+                    valid: valid.map(Duration::from_secs),
+                };
+                let Some(made) = create(&admin, &tenant, new).await? else {
+                    bail!("tenant {tenant} has a client \"{name}\" already");
+                };
+                answer::print(admin.json, &made, || shown(&made))?;
+                admin.close().await
             }
-        };
-        let admin = Admin::at(&place)?;
-        let scopes = (!scope.is_empty()).then(|| known(&admin.config.trustedx.scopes, scope));
-        let Some(made) = create(&admin, &tenant, &name, scopes.transpose()?).await? else {
-            bail!("tenant {tenant} has a client \"{name}\" already");
-        };
-        answer::print(admin.json, &made, || {
-            let entries = table::list(&[
-                ("client_id", made.client_id.clone()),
-                ("client_secret", made.client_secret.clone()),
-                ("webhook_secret", made.webhook_secret.clone()),
-            ]);
-            format!("Client \"{name}\" of {tenant} is made. These are shown once:\n\n{entries}")
-        })?;
-        admin.close().await
+            Self::List(list) => list.run().await,
+            Self::Show(one) => one.show().await,
+            Self::RotateSecret { one, keep_old, valid } => {
+                let seconds = Duration::from_secs;
+                one.rotate_secret(keep_old.map(seconds), valid.map(seconds)).await
+            }
+            Self::SetRoles { one, roles } => one.set_roles(roles).await,
+            Self::Lock(one) => one.set_state(CredentialState::Locked).await,
+            Self::Unlock(one) => one.set_state(CredentialState::Active).await,
+            Self::Delete(one) => one.delete().await,
+            Self::RotateWebhookSecret { id, finish, tenant, place } => {
+                rotate(&id, finish, &tenant, &place).await
+            }
+        }
     }
+}
+
+fn shown(made: &Credentials) -> String {
+    let Credentials { name, tenant, .. } = made;
+    let roles = made.roles.join(", ");
+    let entries = table::list(&[
+        ("client_id", made.client_id.clone()),
+        ("client_secret", made.client_secret.clone()),
+        ("webhook_secret", made.webhook_secret.clone()),
+    ]);
+    format!(
+        "Client \"{name}\" of {tenant} is made, with the roles {roles}. \
+         These are shown once:\n\n{entries}"
+    )
 }
 
 /// Checks that all scopes are known.
@@ -179,20 +272,25 @@ fn webhook_secret(key: &Key32) -> String {
 pub(super) async fn create(
     admin: &Admin,
     tenant: &TenantName,
-    name: &str,
-    scopes: Option<Vec<String>>,
+    new: NewClient<'_>,
 ) -> anyhow::Result<Option<Credentials>> {
     admin.check_tenant(tenant).await?;
-    let id = client_id(name);
-    let client_secret = format!("cs_{}", BASE64URL.encode(*random::<32>()));
+    let NewClient { name, roles, scopes, valid } = new;
+    let (id, now) = (client_id(name), admin.now());
+    let client_secret = new_secret();
+    let not_after = valid.map(|valid| now + valid);
     let (secret, callback_key) = admin.keys.generate_callback_key(tenant, &id).await?;
     let client = Client {
         tenant: tenant.clone(),
         id: id.clone(),
         name: name.to_owned(),
-        secret_digest: secret_digest(&client_secret),
+        roles,
+        state: CredentialState::Active,
+        secret_number: 1,
+        secret: ClientSecret { digest: secret_digest(&client_secret), not_after },
+        secret_before: None,
         scopes,
-        created_at: admin.now(),
+        created_at: now,
     };
     let is_new = match admin.core.create_client(&admin.actor, client, callback_key).await {
         Ok(()) => true,
@@ -205,8 +303,15 @@ pub(super) async fn create(
         client_secret,
         webhook_secret: webhook_secret(&secret),
         tenant: tenant.to_string(),
+        roles: roles.iter().map(|role| Role::as_str(role).to_owned()).collect(),
+        secret_expires_at: not_after.map(time_format::exact),
     };
     Ok(is_new.then_some(credentials))
+}
+
+/// A new secret: 256 random bits.
+fn new_secret() -> String {
+    format!("cs_{}", BASE64URL.encode(*random::<32>()))
 }
 
 /// The name in characters that an id may have, and 40 random bits.

@@ -115,7 +115,7 @@ fn shown(outbox: OutboxEntry) -> DeliveryView {
             DeliveryKind::Callback => "callback",
             DeliveryKind::Push(_) => "push",
         },
-        host: delivery.destination.endpoint.to_string(),
+        host: delivery.destination.host().to_string(),
         state: if outbox.due_at.is_some() { "waiting" } else { "dead_letter" },
         attempts: delivery.attempts,
         queued_at: time_format::exact(delivery.queued_at),

@@ -1,5 +1,7 @@
 //! `countersign identity …`: the signing identities in the ledger.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,11 +11,13 @@ use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, REASON_BYTES_MAX};
 use countersign_core::name;
 use countersign_core::refusal::IdentityError;
 use countersign_core::selector::{Filter, HeldIdentity};
+use countersign_core::time::Timestamp;
 use serde::Serialize;
 
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::table::Table;
+use super::validity::Validity;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -31,6 +35,9 @@ pub(super) enum Command {
         /// Only those with this label; if repeated, only those with all of these labels
         #[arg(long = "label", value_name = "LABEL")]
         labels: Vec<String>,
+        /// Only those whose certificates end within so many days, or have ended
+        #[arg(long, value_name = "DAYS")]
+        ends_within: Option<u32>,
         #[command(flatten)]
         place: LedgerArgs,
     },
@@ -82,6 +89,10 @@ struct IdentityView {
     proposed_labels: Vec<String>,
     enabled: bool,
     status_reason: String,
+    #[serde(flatten)]
+    validity: Validity,
+    /// Whether another authority than the tenant's own issued the certificate.
+    imported: bool,
     /// Base64 of DER.
     certificate: String,
 }
@@ -89,12 +100,17 @@ struct IdentityView {
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::List { tenant, user, device, labels, place } => {
+            Self::List { tenant, user, device, labels, ends_within, place } => {
                 let admin = Admin::at(&place)?;
                 admin.check_tenant(&tenant).await?;
                 let filter = Filter { user, device, labels };
-                let held = admin.core.identities(&tenant, &filter, usize::MAX).await?;
-                let shown: Vec<IdentityView> = held.iter().map(shown).collect();
+                let mut held = admin.core.identities(&tenant, &filter, usize::MAX).await?;
+                let now = admin.now();
+                if let Some(days) = ends_within {
+                    let until = now + Duration::from_hours(24) * days;
+                    held.retain(|held| held.identity.valid_until <= until);
+                }
+                let shown: Vec<IdentityView> = held.iter().map(|held| shown(held, now)).collect();
                 answer::print(admin.json, &shown, || table(&shown))?;
                 admin.close().await
             }
@@ -156,14 +172,14 @@ impl IdentityArgs {
         what: &str,
     ) -> anyhow::Result<()> {
         let held = outcome.with_context(|| format!("identity {} of {}", self.id, self.tenant))?;
-        answer::print(admin.json, &shown(&held), || {
+        answer::print(admin.json, &shown(&held, admin.now()), || {
             format!("Identity {} of {} {what}.", held.identity.id, held.device.user)
         })?;
         admin.close().await
     }
 }
 
-fn shown(held: &HeldIdentity) -> IdentityView {
+fn shown(held: &HeldIdentity, now: Timestamp) -> IdentityView {
     let identity = &held.identity;
     IdentityView {
         id: identity.id.to_string(),
@@ -174,13 +190,15 @@ fn shown(held: &HeldIdentity) -> IdentityView {
         proposed_labels: identity.proposed_labels.clone(),
         enabled: identity.enabled,
         status_reason: identity.status_reason.clone(),
+        validity: Validity::of_path(&identity.certificate, identity.valid_until, now),
+        imported: identity.imported,
         certificate: BASE64.encode(&identity.certificate),
     }
 }
 
 fn table(identities: &[IdentityView]) -> String {
-    let mut table =
-        Table::new(&["IDENTITY", "USE", "USER", "DEVICE", "STATE", "LABELS", "PROPOSED"]);
+    let head = ["IDENTITY", "USE", "USER", "DEVICE", "STATE", "VALID UNTIL", "LABELS", "PROPOSED"];
+    let mut table = Table::new(&head);
     for shown in identities {
         table.row(&[
             &shown.id,
@@ -188,6 +206,7 @@ fn table(identities: &[IdentityView]) -> String {
             &shown.user,
             &shown.device_id,
             if shown.enabled { "enabled" } else { "disabled" },
+            &shown.validity.text(),
             &shown.labels.join(", "),
             &shown.proposed_labels.join(", "),
         ]);

@@ -17,9 +17,9 @@ mod count;
 mod delivery;
 mod demo;
 mod device;
-mod event;
 mod evidence;
 mod frame;
+mod history;
 mod identity;
 mod key;
 mod ledger;
@@ -33,6 +33,7 @@ mod table;
 mod tenant;
 mod transaction;
 mod user;
+mod validity;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -101,9 +102,7 @@ enum Noun {
     /// Deliveries that have not been accepted yet.
     #[command(subcommand)]
     Delivery(delivery::Command),
-    /// What happened, when, and by whom.
-    #[command(subcommand)]
-    Event(event::Command),
+    History(history::History),
     /// The tenants' certificate authorities.
     #[command(subcommand)]
     Ca(ca::Command),
@@ -139,10 +138,10 @@ impl Noun {
             Self::User(command) => command.run().await,
             Self::Activation(command) => command.run().await,
             Self::Device(command) => Box::pin(command.run()).await,
-            Self::Identity(command) => command.run().await,
+            Self::Identity(command) => Box::pin(command.run()).await,
             Self::Transaction(command) => command.run().await,
             Self::Delivery(command) => command.run().await,
-            Self::Event(command) => command.run().await,
+            Self::History(history) => history.run().await,
             Self::Ca(command) => command.run().await,
             Self::Verify(verify) => verify.run(),
         }
@@ -182,14 +181,29 @@ mod tests {
             "tenant create acme --data d --json",
             "tenant list --data d --json",
             "client create Shop --tenant acme --data d --json",
+            "client create Shop --tenant acme --role ask --role people --role enrol --valid 60",
+            "client list --tenant acme --json",
+            "client show shop-1 --tenant acme",
+            "client rotate-secret shop-1 --tenant acme --keep-old 60 --valid 600",
+            "client set-roles shop-1 --tenant acme --role people",
+            "client lock shop-1 --tenant acme",
+            "client unlock shop-1 --tenant acme",
+            "client delete shop-1 --tenant acme",
             "client rotate-webhook-secret shop-1 --tenant acme --finish --data d --json",
             "key create --tenant acme --kind front-end --data d --json",
             "key create --kind back-end",
+            "key lock 0123456789abcdef0123456789abcdef",
+            "key unlock 0123456789abcdef0123456789abcdef",
+            "key delete 0123456789abcdef0123456789abcdef",
             "key list --tenant acme --data d --json",
             "user create jane --tenant acme --data d --json",
             "user lock jane --tenant acme",
             "user unlock jane --tenant acme",
             "activation create jane --tenant acme --data d --json",
+            "activation list --tenant acme --user jane",
+            "activation delete 0123456789abcdef0123456789abcdef --tenant acme",
+            "tenant distrust acme --root ca.pem",
+            "tenant rotate-token-key acme --keep-old 60",
             "device enrol --server https://localhost:1 --ca c --tenant acme --user jane --code C --pin 1 \
              --label a --label b --out phone.json",
             "device run phone.json --answer ask --pin 1 --count 2 --code",
@@ -200,8 +214,10 @@ mod tests {
             "transaction show 0000000042 --tenant acme --data d --json",
             "transaction show --client c --reference r --tenant acme",
             "delivery list --tenant acme --dead-letters --limit 10 --data d --json",
-            "event list --tenant acme --after 12 --limit 10 --data d --json",
-            "event list --data d",
+            "history --tenant acme --after 12 --limit 10 --data d --json",
+            "history --tenant acme --kind user --actor server --subject user:jane --all \
+             --since 2026-11-28T00:00:00Z",
+            "history --data d",
             "delivery replay 0123456789abcdef0123456789abcdef --tenant acme --json",
             "delivery replay --all --tenant acme --data d",
             "ca export --tenant acme --data d --json",

@@ -1,15 +1,17 @@
 //! `countersign tenant …`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use aws_lc_rs::digest;
 use clap::Subcommand;
 use countersign_core::id::TenantName;
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
-use countersign_core::port::all_pages;
+use countersign_core::port::{Keys as _, Signer as _, SigningRole, all_pages};
 use countersign_core::refusal::{AdminError, AdminRefusal};
 use countersign_core::tenant::Tenant;
+use countersign_core::time::Timestamp;
 use countersign_proof::Roots;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -17,7 +19,9 @@ use serde::Serialize;
 
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
+use super::client::VALID_SECONDS_MAX;
 use super::table::Table;
+use super::validity::Validity;
 use countersign_http::time_format;
 use countersign_node::authority::found_tenant;
 
@@ -47,6 +51,33 @@ pub(super) enum Command {
         #[command(flatten)]
         place: LedgerArgs,
     },
+    /// Take a trusted root back: identities whose certificates chain to it cannot sign any more.
+    #[command(after_help = "Example:
+  countersign tenant distrust acme --root national-id-ca.pem")]
+    Distrust {
+        /// The tenant's name
+        name: TenantName,
+        /// The root's certificate, PEM
+        #[arg(long, value_name = "FILE")]
+        root: PathBuf,
+        #[command(flatten)]
+        place: LedgerArgs,
+    },
+    /// Sign a tenant's access tokens with a new key.
+    ///
+    /// Tokens of the old key are refused at once, unless --keep-old names a time for which they are
+    /// still accepted.
+    #[command(after_help = "Example:
+  countersign tenant rotate-token-key acme --keep-old 3600")]
+    RotateTokenKey {
+        /// The tenant's name
+        name: TenantName,
+        /// How long tokens of the old key are accepted [default: they end at once]
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=VALID_SECONDS_MAX))]
+        keep_old: Option<u64>,
+        #[command(flatten)]
+        place: LedgerArgs,
+    },
     /// List the tenants.
     List {
         #[command(flatten)]
@@ -58,6 +89,8 @@ pub(super) enum Command {
 struct CreatedTenant {
     name: String,
     created_at: String,
+    /// The authority that issues the tenant's certificates.
+    authority: Option<Validity>,
 }
 
 impl Command {
@@ -68,7 +101,7 @@ impl Command {
                 let Some(tenant) = create(&admin, &name).await? else {
                     bail!("there is a tenant {name} already");
                 };
-                let made = made(&tenant);
+                let made = made(&tenant, admin.now());
                 answer::print(admin.json, &made, || {
                     format!(
                         "Tenant {name} is made, with its own CA: `countersign ca export --tenant {name}`."
@@ -77,17 +110,23 @@ impl Command {
                 admin.close().await
             }
             Self::Trust { name, root, place } => trust(&name, &root, &place).await,
+            Self::Distrust { name, root, place } => distrust(&name, &root, &place).await,
+            Self::RotateTokenKey { name, keep_old, place } => {
+                rotate_token_key(&name, keep_old.map(Duration::from_secs), &place).await
+            }
             Self::List { place } => {
                 let admin = Admin::at(&place)?;
                 let mut tenants = Vec::new();
                 let read = admin.core.read();
                 for name in all_pages(async |page| read.tenants(page).await).await? {
-                    tenants.extend(read.tenant(&name).await?.as_ref().map(made));
+                    let tenant = read.tenant(&name).await?;
+                    tenants.extend(tenant.map(|tenant| made(&tenant, admin.now())));
                 }
                 answer::print(admin.json, &tenants, || {
-                    let mut table = Table::new(&["TENANT", "CREATED"]);
+                    let mut table = Table::new(&["TENANT", "CREATED", "CA VALID UNTIL"]);
                     for made in &tenants {
-                        table.row(&[&made.name, &made.created_at]);
+                        let until = made.authority.as_ref().map(Validity::text);
+                        table.row(&[&made.name, &made.created_at, &until.unwrap_or_default()]);
                     }
                     table.text("There are no tenants yet: `countersign tenant create NAME`.")
                 })?;
@@ -108,17 +147,11 @@ struct Trusted {
 async fn trust(name: &TenantName, root: &Path, place: &LedgerArgs) -> anyhow::Result<()> {
     let admin = Admin::at(place)?;
     admin.check_tenant(name).await?;
-    let pem = std::fs::read(root).with_context(|| format!("{} cannot be read", root.display()))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.ok().filter(|found| found.len() == 1);
-    let der = found.with_context(|| format!("{} does not hold one PEM", root.display()))?.remove(0);
+    let (der, digest) = certificate(root)?;
     Roots::new([&*der]).with_context(|| format!("{} holds no root", root.display()))?;
-    let digest = hex::encode(digest::digest(&digest::SHA256, &der));
     match admin.core.trust_root(&admin.actor, name, &der, &digest).await {
-        Ok(()) => {}
-        Err(AdminError::Refused(AdminRefusal::Exists)) => {
-            bail!("tenant {name} trusts this root already")
-        }
+        // It may be trusted already.
+        Ok(()) | Err(AdminError::Refused(AdminRefusal::Exists)) => {}
         Err(AdminError::Refused(AdminRefusal::ManyRoots)) => {
             bail!("a tenant trusts at most {ROOTS_PER_TENANT_MAX} roots")
         }
@@ -129,10 +162,72 @@ async fn trust(name: &TenantName, root: &Path, place: &LedgerArgs) -> anyhow::Re
     admin.close().await
 }
 
-fn made(tenant: &Tenant) -> CreatedTenant {
+/// The certificate in a PEM file, and its SHA-256, hex.
+fn certificate(file: &Path) -> anyhow::Result<(CertificateDer<'static>, String)> {
+    let pem = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.ok().filter(|found| found.len() == 1);
+    let der = found.with_context(|| format!("{} does not hold one PEM", file.display()))?.remove(0);
+    let digest = hex::encode(digest::digest(&digest::SHA256, &der));
+    Ok((der, digest))
+}
+
+/// Takes back the root in a file; a root that is not trusted is no failure.
+async fn distrust(name: &TenantName, root: &Path, place: &LedgerArgs) -> anyhow::Result<()> {
+    let admin = Admin::at(place)?;
+    admin.check_tenant(name).await?;
+    let (der, digest) = certificate(root)?;
+    match admin.core.distrust_root(&admin.actor, name, &der, &digest).await {
+        Ok(()) | Err(AdminError::Refused(AdminRefusal::UnknownRoot)) => {}
+        Err(AdminError::Refused(AdminRefusal::OwnAuthority)) => {
+            bail!("this root is the own authority of tenant {name}, which issues its certificates")
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let distrusted = Trusted { name: name.to_string(), root: digest };
+    answer::print(admin.json, &distrusted, || {
+        format!("Tenant {name} does not trust {}.", distrusted.root)
+    })?;
+    admin.close().await
+}
+
+#[derive(Serialize)]
+struct RotatedTokenKey {
+    name: String,
+    /// When tokens of the old key end; null if they have ended.
+    old_key_expires_at: Option<String>,
+}
+
+/// Gives a tenant another key for its access tokens. Tokens of the present one are accepted for
+/// `keep`.
+async fn rotate_token_key(
+    name: &TenantName,
+    keep: Option<Duration>,
+    place: &LedgerArgs,
+) -> anyhow::Result<()> {
+    let admin = Admin::at(place)?;
+    admin.check_tenant(name).await?;
+    let (signer, key) = admin.keys.generate(name, SigningRole::Tokens).await?;
+    let keep_until = keep.map(|keep| admin.now() + keep);
+    let public_key = *signer.public_key();
+    admin.core.replace_token_key(&admin.actor, name, public_key, key, keep_until).await?;
+    let old_key_expires_at = keep_until.map(time_format::exact);
+    let rotated = RotatedTokenKey { name: name.to_string(), old_key_expires_at };
+    answer::print(admin.json, &rotated, || {
+        let old = match &rotated.old_key_expires_at {
+            None => "Tokens of the old key have ended.".to_owned(),
+            Some(end) => format!("Tokens of the old key are accepted until {end}."),
+        };
+        format!("Access tokens of {name} are signed with a new key. {old}")
+    })?;
+    admin.close().await
+}
+
+fn made(tenant: &Tenant, now: Timestamp) -> CreatedTenant {
     CreatedTenant {
         name: tenant.name.to_string(),
         created_at: time_format::brief(tenant.created_at),
+        authority: Validity::of(&tenant.authority_certificate, now),
     }
 }
 
@@ -141,8 +236,7 @@ fn made(tenant: &Tenant) -> CreatedTenant {
 /// # Errors
 /// If the ledger fails.
 pub(super) async fn create(admin: &Admin, name: &TenantName) -> anyhow::Result<Option<Tenant>> {
-    let serial = admin.core.random_u128();
-    let new = found_tenant(&admin.keys, name.clone(), serial, admin.now()).await?;
+    let new = found_tenant(&admin.keys, name.clone(), admin.authority_terms()).await?;
     let tenant = new.tenant.clone();
     match admin.core.create_tenant(&admin.actor, new).await {
         Ok(()) => Ok(Some(tenant)),

@@ -10,6 +10,7 @@ use countersign_core::id::{ClientId, DeviceId, TenantName, UserName};
 use countersign_core::port::{Handle, Part, Query, QuerySubject, Snapshot};
 use countersign_core::push_policy::Contact;
 use countersign_core::spec::Recipients;
+use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, End, State, TakeOrigin, Timeout, Transaction};
 use countersign_core::user::Factor;
 use serde::Serialize;
@@ -23,6 +24,10 @@ use super::table::{self, Table};
 use countersign_http::qr;
 use countersign_http::time_format;
 
+/// The names of all states.
+const STATES: [&str; 8] =
+    ["waiting", "taken", "finished", "declined", "failed", "expired", "cancelled", "locked"];
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List a tenant's transactions, the newest first.
@@ -30,9 +35,8 @@ pub(super) enum Command {
         /// The tenant
         #[arg(long)]
         tenant: TenantName,
-        /// Only those of one user
-        #[arg(long)]
-        user: Option<UserName>,
+        #[command(flatten)]
+        filter: Filter,
         #[command(flatten)]
         count: Count,
         #[command(flatten)]
@@ -47,12 +51,36 @@ pub(super) enum Command {
                             order-7 --tenant acme"
     )]
     Show(Show),
+    /// Cancel an open transaction, for the application that started it.
+    ///
+    /// The application gets its answer or callback as if it had cancelled it itself; a call that a
+    /// running server holds is answered within 20 seconds. Nothing happens if it is cancelled
+    /// already.
+    #[command(after_help = "Example:\n  countersign transaction cancel 0047110815 --tenant acme")]
+    Cancel(Show),
     /// Print an open transaction as a QR code, for a device to scan.
     ///
     /// The code contains only the request key, in every dialect. With --json it is a PNG, in
     /// base64.
     #[command(after_help = "Example:\n  countersign transaction qr 0047110815 --tenant acme")]
     Qr(Show),
+}
+
+/// The transactions that a list shows.
+#[derive(Args, Debug)]
+pub(super) struct Filter {
+    /// Only those of one user
+    #[arg(long)]
+    user: Option<UserName>,
+    /// Only those that one client started
+    #[arg(long, value_name = "ID")]
+    client: Option<ClientId>,
+    /// Only those in this state
+    #[arg(long, value_parser = STATES)]
+    state: Option<String>,
+    /// Only those that started at this time or later, such as 2026-11-28T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Timestamp>,
 }
 
 #[derive(Args, Debug)]
@@ -161,15 +189,18 @@ struct EndView {
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::List { tenant, user, count, place } => {
+            Self::List { tenant, filter, count, place } => {
                 let admin = Admin::at(&place)?;
-                match &user {
+                match &filter.user {
                     Some(user) => drop(admin.user(&tenant, user).await?),
                     None => admin.check_tenant(&tenant).await?,
                 }
-                let (read, user) = (admin.core.read(), user.as_ref());
-                let found =
-                    count.read(None, async |page| read.transactions(&tenant, user, page).await);
+                let (read, user) = (admin.core.read(), filter.user.as_ref());
+                let found = count.read(None, async |page| {
+                    let mut listed = read.transactions(&tenant, user, page).await?;
+                    listed.rows.retain(|found| filter.covers(&found.value));
+                    Ok(listed)
+                });
                 let found = found.await?;
                 let shown: Vec<TransactionView> =
                     found.iter().map(|found| shown(&found.value, &[])).collect();
@@ -180,6 +211,17 @@ impl Command {
                 let (admin, found, contacts) = show.found().await?;
                 let shown = shown(&found, &contacts);
                 answer::print(admin.json, &shown, || entries(&shown))?;
+                admin.close().await
+            }
+            Self::Cancel(show) => {
+                let (admin, found, contacts) = show.found().await?;
+                let handle = Handle::Id(found.spec.id);
+                let tenant = &found.spec.tenant;
+                let cancelled = admin.core.cancel(&admin.actor, tenant, &handle, |_| true).await?;
+                let shown = shown(&cancelled, &contacts);
+                answer::print(admin.json, &shown, || {
+                    format!("Transaction {} is cancelled.", shown.id)
+                })?;
                 admin.close().await
             }
             Self::Qr(show) => {
@@ -196,6 +238,22 @@ impl Command {
             }
         }
     }
+}
+
+impl Filter {
+    fn covers(&self, found: &Transaction) -> bool {
+        let Self { user, client, state, since } = self;
+        user.as_ref().is_none_or(|user| found.spec.user == *user)
+            && client.as_ref().is_none_or(|client| found.spec.client == *client)
+            && state.as_ref().is_none_or(|state| found.state.as_str() == state)
+            && since.is_none_or(|since| found.spec.started_at >= since)
+    }
+}
+
+/// A time as an argument.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let at = time_format::parse(text);
+    at.ok_or_else(|| "it is not a time such as 2026-11-28T10:00:00Z (RFC 3339)".to_owned())
 }
 
 impl Show {

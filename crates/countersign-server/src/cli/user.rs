@@ -50,13 +50,13 @@ pub(super) struct Who {
 
 #[derive(Serialize)]
 struct CreatedUser {
-    name: String,
+    user: String,
     tenant: String,
 }
 
 #[derive(Serialize)]
 struct UserView {
-    name: String,
+    user: String,
     tenant: String,
     locked: bool,
     /// The cause of the lock: `administrator`, `not-me` or `wrong-tries`.
@@ -75,7 +75,7 @@ impl Command {
                     create(&admin, tenant, user).await?,
                     "tenant {tenant} has a user {user} already"
                 );
-                let made = CreatedUser { name: user.to_string(), tenant: tenant.to_string() };
+                let made = CreatedUser { user: user.to_string(), tenant: tenant.to_string() };
                 answer::print(admin.json, &made, || {
                     let argument = quoted(user.as_str());
                     format!(
@@ -120,7 +120,7 @@ fn shown(tenant: &TenantName, user: &UserName, lock: &Lock) -> UserView {
         Lock::Until(end) => (Some("wrong-tries"), Some(time_format::exact(*end))),
     };
     let locked = by.is_some();
-    UserView { name: user.to_string(), tenant: tenant.to_string(), locked, by, until }
+    UserView { user: user.to_string(), tenant: tenant.to_string(), locked, by, until }
 }
 
 fn said(lock: &Lock) -> &'static str {

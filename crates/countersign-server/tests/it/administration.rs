@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::join;
 
 use crate::test_device::{TestDevice, enrolment};
-use crate::test_server::{TestServer, payment, read};
+use crate::test_server::{ALL_ROLES, TestServer, credentials, payment, read};
 
 /// Every call: its method, its two addresses, and the subsystem that answers.
 const CALLS: [(&str, &str, &str, u8); 10] = [
@@ -35,9 +35,9 @@ async fn no_call_is_answered_without_a_token_of_its_own_tenant() {
     let jane = TestDevice::enrolled(&server, "jane", None).await;
     let device = jane.phone().device_id.to_string();
     server.cli(&["tenant", "create", "other"]).unwrap();
-    let stranger = server.cli(&["client", "create", "Stranger", "--tenant", "other"]).unwrap();
-    let field = |name: &str| stranger[name].as_str().unwrap().to_owned();
-    let theirs = server.token_of("other", &(field("client_id"), field("client_secret"))).await;
+    let create = ["client", "create", "Stranger", "--tenant", "other"];
+    let stranger = server.cli(&[&create, &ALL_ROLES[..]].concat()).unwrap();
+    let theirs = server.token_of("other", &credentials(&stranger)).await;
     let ours = server.token().await;
     for (method, by_host, by_realm, sub_system) in CALLS {
         let send = async |path: &str, token: Option<&str>| {
@@ -191,7 +191,7 @@ async fn every_change_leaves_an_event_with_its_actor_and_without_contents() {
     server.cli(&["device", "unlock", &device, "--tenant", "acme"]).unwrap();
     server.cli(&["user", "lock", "jane", "--tenant", "acme"]).unwrap();
 
-    let listed = server.cli(&["event", "list", "--tenant", "acme"]).unwrap();
+    let listed = server.cli(&["history", "--tenant", "acme"]).unwrap();
     let events = listed.as_array().unwrap();
     let by = |event: &Value| {
         let (kind, actor) = (event["kind"].as_str().unwrap(), event["actor"].as_str().unwrap());
@@ -218,7 +218,7 @@ async fn every_change_leaves_an_event_with_its_actor_and_without_contents() {
 
     // A cursor goes on where the list before ended.
     let after = events[3]["number"].to_string();
-    let rest = server.cli(&["event", "list", "--tenant", "acme", "--after", &after]).unwrap();
+    let rest = server.cli(&["history", "--tenant", "acme", "--after", &after]).unwrap();
     assert_eq!(rest.as_array().unwrap()[..], events[4..]);
 }
 
@@ -278,6 +278,44 @@ async fn a_deleted_user_is_gone_and_the_next_of_the_name_is_somebody_else() {
     assert_eq!(server.transaction("signed")["state"], "finished");
     let old = format!("v3_device/{}/unlock", jane.phone().device_id);
     assert_eq!(server.call(Method::POST, &old, None).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn an_operator_finds_a_held_transaction_and_cancels_it() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let request = payment("signed");
+    let (first, _) = join!(server.start_signature("jane", &request), jane.signs());
+    assert_eq!(first.0, StatusCode::OK);
+    let request = payment("held");
+    let (held, ()) = join!(server.start_signature("jane", &request), async {
+        jane.device.next_offer().await.unwrap();
+        let list = |words: &[&str]| {
+            let words = [&["transaction", "list", "--tenant", "acme"], words].concat();
+            let listed = server.cli(&words).unwrap();
+            let rows = listed.as_array().unwrap().iter();
+            rows.map(|row| row["reference"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let held = server.transaction("held");
+        let since = held["started_at"].as_str().unwrap();
+        assert_eq!(since.len(), "2026-11-28T12:00:00.000Z".len(), "{since}");
+        assert_eq!(list(&["--client", &server.client.0]), ["held", "signed"]);
+        assert_eq!(list(&["--client", "another"]), [""; 0]);
+        assert_eq!(list(&["--state", "waiting"]), ["held"]);
+        assert_eq!(list(&["--state", "finished"]), ["signed"]);
+        assert_eq!(list(&["--since", since]), ["held"]);
+        let cancel = ["transaction", "cancel", held["id"].as_str().unwrap(), "--tenant", "acme"];
+        for _ in 0..2 {
+            assert_eq!(server.cli(&cancel).unwrap()["state"], "cancelled");
+        }
+    });
+    assert_eq!(held.1["data"]["resultCode"], "SERVER_CANCEL", "{}", held.1);
+    let signed = server.transaction("signed");
+    let failed =
+        server.cli(&["transaction", "cancel", signed["id"].as_str().unwrap(), "--tenant", "acme"]);
+    let failed = failed.unwrap_err();
+    assert!(failed.stderr.contains("already ended"), "{}", failed.stderr);
 }
 
 #[tokio::test]

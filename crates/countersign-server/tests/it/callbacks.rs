@@ -1,6 +1,7 @@
 //! Callbacks: results arrive despite failures, and forbidden addresses are not called.
 
 mod examples;
+mod fairness;
 mod load;
 
 use std::sync::atomic::Ordering;

@@ -191,7 +191,7 @@ async fn a_certificate_of_another_authority_is_brought_once_its_root_is_trusted(
     let root = stranger.path("ca.pem");
     let trust = ["tenant", "trust", "acme", "--root", root.to_str().unwrap()];
     server.cli(&trust).unwrap();
-    assert!(server.cli(&trust).unwrap_err().stderr.contains("trusts this root already"));
+    server.cli(&trust).expect("what is done already is no failure");
     let id_of = jane.device.add_identity(Use::Digest, &labels, &source).await.unwrap();
     let again = jane.device.add_identity(Use::Digest, &labels, &source).await.unwrap();
     assert_eq!(again, id_of, "the same key again is the same identity");
@@ -214,6 +214,50 @@ async fn a_certificate_of_another_authority_is_brought_once_its_root_is_trusted(
     assert_eq!(signed["state"], "finished");
     assert_eq!(signed["end"]["certificate"], listed[0]["certificate"]);
     openssl_accepts(&server, &signed);
+}
+
+/// The chain was verified, and cached, for the first signature; and its certificates are stored
+/// with the identity.
+#[tokio::test]
+async fn a_root_that_is_taken_back_takes_the_chains_that_are_remembered_with_it() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let stranger = Stranger::new();
+    let (key, certificate) = stranger.issues("jane", "EC -pkeyopt ec_paramgen_curve:P-256");
+    let root = stranger.path("ca.pem");
+    let [trust, distrust] =
+        ["trust", "distrust"].map(|act| ["tenant", act, "acme", "--root", root.to_str().unwrap()]);
+    server.cli(&trust).unwrap();
+    let source = brought(&key, &certificate);
+    let id_of = jane.device.add_identity(Use::Digest, &[], &source).await.unwrap();
+    let label = ["identity", "label", &id_of, "--tenant", "acme", "--label", "qualified"];
+    server.cli(&label).unwrap();
+    let shop = Shop::new(&server).await;
+    let started = shop.creates(RAW, &raw(&[9; 32], "qualified")).await;
+    jane.signs().await;
+    assert_eq!(shown(&server, &id(&started))["state"], "finished");
+
+    server.cli(&distrust).unwrap();
+    server.cli(&distrust).expect("what is done already is no failure");
+    let started = shop.creates(RAW, &raw(&[8; 32], "qualified")).await;
+    let (_, seen) = jane.opens(None).await.unwrap();
+    let refused = jane.device.approve(&seen, None).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::BadSignature), "{refused}");
+    assert_ne!(shown(&server, &id(&started))["state"], "finished");
+    // The identities of the tenant's own authority sign as before, and that root stays.
+    let device = jane.phone().device_id.to_string();
+    let own = shop.creates(TRANSACTION, &transaction_for(&device)).await;
+    jane.signs().await;
+    assert_eq!(shown(&server, &id(&own))["state"], "finished");
+    let ca = server.tenant_ca();
+    let own_root = ["tenant", "distrust", "acme", "--root", ca.to_str().unwrap()];
+    assert!(server.cli(&own_root).unwrap_err().stderr.contains("own authority"));
+
+    server.cli(&trust).unwrap();
+    let started = shop.creates(RAW, &raw(&[7; 32], "qualified")).await;
+    jane.signs().await;
+    assert_eq!(shown(&server, &id(&started))["state"], "finished");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod address;
 mod burst;
+mod fairness;
 mod sender;
 
 use std::io::{BufRead as _, BufReader};

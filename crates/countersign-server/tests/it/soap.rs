@@ -24,14 +24,14 @@ const JANE: &str = "<componentType>Shop</componentType><user><userID>jane</userI
 
 impl TestServer {
     /// Sends a command with these parameters; returns the text of the answer.
-    async fn soap(&self, command: &str, parameters: &str) -> String {
+    pub(crate) async fn soap(&self, command: &str, parameters: &str) -> String {
         let body = envelope(&format!("<sig:{command}>{parameters}</sig:{command}>"));
         let answer = self.post_soap(&self.client, "text/xml; charset=utf-8", body).await;
         assert_eq!(answer.status(), StatusCode::OK);
         answer.text().await.unwrap()
     }
 
-    async fn post_soap(
+    pub(crate) async fn post_soap(
         &self,
         (id, secret): &(String, String),
         media_type: &str,
@@ -51,7 +51,7 @@ impl TestServer {
     }
 }
 
-fn envelope(command: &str) -> String {
+pub(crate) fn envelope(command: &str) -> String {
     format!(
         "<?xml version='1.0'?><s:Envelope xmlns:s='http://schemas.xmlsoap.org/soap/envelope/' \
          xmlns:sig='http://www.vasco.com/IdentikeyServer/IdentikeyTypes/Signature'><s:Body>{command}\

@@ -22,6 +22,15 @@ pub(crate) fn write_private(path: &Path, text: &str) {
     std::fs::set_permissions(path, private).unwrap();
 }
 
+/// The words that give a client all roles.
+pub(crate) const ALL_ROLES: [&str; 6] = ["--role", "ask", "--role", "people", "--role", "enrol"];
+
+/// Id and secret of a created client.
+pub(crate) fn credentials(made: &Value) -> (String, String) {
+    let field = |name: &str| made[name].as_str().unwrap().to_owned();
+    (field("client_id"), field("client_secret"))
+}
+
 /// A running server with one tenant, `acme`, and one client of it.
 pub(crate) struct TestServer {
     directory: TempDir,
@@ -75,10 +84,9 @@ impl TestServer {
         std::fs::write(directory.path().join("countersign.toml"), configuration).unwrap();
         let data = directory.path().join("data");
         run(&data, &["tenant", "create", "acme", "--json"]).unwrap();
-        let client =
-            run(&data, &["client", "create", "Shop", "--tenant", "acme", "--json"]).unwrap();
-        let field = |name: &str| client[name].as_str().unwrap().to_owned();
-        let client = (field("client_id"), field("client_secret"));
+        let mut words = vec!["client", "create", "Shop", "--tenant", "acme", "--json"];
+        words.extend(ALL_ROLES);
+        let client = credentials(&run(&data, &words).unwrap());
         let (child, address) = start(directory.path(), change(serve(directory.path(), 0)));
         let http = http(&data);
         Self { directory, child, address, client, http }
@@ -106,6 +114,12 @@ impl TestServer {
         let mut command = Command::new(BINARY);
         command.args(["device", "run"]).arg(file);
         command
+    }
+
+    /// Another client of the tenant, made with these words.
+    pub(crate) fn client_with(&self, name: &str, words: &[&str]) -> (String, String) {
+        let create = ["client", "create", name, "--tenant", "acme"];
+        credentials(&self.cli(&[&create, words].concat()).unwrap())
     }
 
     /// A user of the tenant.
@@ -269,6 +283,17 @@ impl TestServer {
         self.http = http(&self.data());
     }
 
+    /// Starts it again, at the same address, with a library preloaded that shifts its clock. No
+    /// client whose clock is right accepts its certificate then, so [`TestServer::http`] accepts
+    /// any.
+    pub(crate) fn restart_with(&mut self, preloaded: &Path) {
+        let port = self.address.rsplit(':').next().unwrap().parse().unwrap();
+        let mut command = serve(self.path(), port);
+        command.env("LD_PRELOAD", preloaded);
+        (self.child, self.address) = start(self.directory.path(), command);
+        self.http = Client::builder().tls_danger_accept_invalid_certs(true).build().unwrap();
+    }
+
     /// The number of the server's threads.
     pub(crate) fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
@@ -371,6 +396,13 @@ pub(crate) fn run(data: &Path, arguments: &[&str]) -> Result<Value, Failed> {
         return Err(Failed { code: output.status.code(), stderr });
     }
     let stdout = String::from_utf8(output.stdout).unwrap();
+    if arguments.first() == Some(&"history") {
+        // It prints an event a line.
+        return Ok(stdout
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .collect());
+    }
     Ok(serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("not JSON: {stdout}{stderr}")))
 }
 

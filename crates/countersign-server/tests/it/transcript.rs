@@ -19,7 +19,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::test_device::TestDevice;
-use crate::test_server::TestServer;
+use crate::test_server::{ALL_ROLES, TestServer, credentials};
 use crate::trustedx;
 
 /// One exchange of a recording.
@@ -324,10 +324,9 @@ async fn fixture() -> Fixture {
         base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"))
     };
     server.cli(&["tenant", "create", "other"]).unwrap();
-    let stranger = server.cli(&["client", "create", "Stranger", "--tenant", "other"]).unwrap();
-    let field = |name: &str| stranger[name].as_str().unwrap().to_owned();
-    let stranger = (field("client_id"), field("client_secret"));
-    let strangers_token = server.token_of("other", &stranger).await;
+    let create = ["client", "create", "Stranger", "--tenant", "other"];
+    let stranger = server.cli(&[&create, &ALL_ROLES[..]].concat()).unwrap();
+    let strangers_token = server.token_of("other", &credentials(&stranger)).await;
     for test_device in ["signer", "watcher"] {
         while server.device_state(test_device).await != "ONLINE" {}
     }

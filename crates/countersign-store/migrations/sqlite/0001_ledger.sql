@@ -7,6 +7,8 @@ CREATE TABLE tenants (
     authority_certificate BLOB    NOT NULL, -- DER
     roots                 TEXT    NOT NULL, -- JSON: ["base64 of DER", …]
     token_public_key      BLOB    NOT NULL, -- SEC 1 point, uncompressed
+    token_key_before           BLOB,        -- the public key before it, while its tokens are accepted
+    token_key_before_not_after INTEGER,     -- the end of that time
     users_made            INTEGER NOT NULL, -- the next user's serial base is one more
     created_at            INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -14,8 +16,15 @@ CREATE TABLE tenants (
 CREATE TABLE clients (
     tenant        TEXT    NOT NULL,
     id            TEXT    NOT NULL,
+    version       INTEGER NOT NULL,
     name          TEXT    NOT NULL,
+    roles         TEXT    NOT NULL, -- a JSON array of ask, people, enrol
+    state         TEXT    NOT NULL, -- active, locked
+    secret_number INTEGER NOT NULL, -- 1 for the first secret; access tokens name it
     secret_digest BLOB    NOT NULL, -- SHA-256
+    secret_not_after        INTEGER, -- the secret's end; NULL: never
+    secret_before_digest    BLOB,    -- SHA-256 of the secret before it, while that one is accepted
+    secret_before_not_after INTEGER,
     scopes        TEXT,             -- the scopes of its tokens, a JSON array; NULL: all scopes
     created_at    INTEGER NOT NULL,
     PRIMARY KEY (tenant, id),
@@ -50,6 +59,8 @@ CREATE TABLE api_keys (
     tenant     TEXT,                    -- NULL: valid for all tenants
     kind       TEXT    NOT NULL,        -- front-end, back-end
     digest     BLOB    NOT NULL UNIQUE, -- SHA-256 of the key
+    state      TEXT    NOT NULL,        -- active, locked
+    not_after  INTEGER,                 -- the key's end; NULL: never
     created_at INTEGER NOT NULL
 ) STRICT;
 
@@ -111,6 +122,7 @@ CREATE TABLE identities (
     tenant TEXT    NOT NULL,
     id     TEXT    NOT NULL, -- hex, as in devices.identities
     device INTEGER NOT NULL,
+    valid_until INTEGER,     -- the end of its certificate; NULL if the identity is disabled
     PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
 
@@ -125,12 +137,15 @@ CREATE TABLE identity_labels (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX identities_by_device ON identities (tenant, device);
+CREATE INDEX identities_by_end ON identities (valid_until) WHERE valid_until IS NOT NULL;
 CREATE INDEX identity_labels_by_device ON identity_labels (tenant, device);
 
 CREATE TRIGGER device_enrolled AFTER INSERT ON devices WHEN new.status <> 'retired'
 BEGIN
     INSERT INTO identities
-        SELECT new.tenant, json_extract(value, '$.id'), new.id FROM json_each(new.identities);
+        SELECT new.tenant, json_extract(value, '$.id'), new.id,
+               iif(json_extract(value, '$.enabled'), json_extract(value, '$.valid_until'), NULL)
+          FROM json_each(new.identities);
     INSERT OR IGNORE INTO identity_labels
         SELECT new.tenant, label.value, new.user, new.sequence,
                json_extract(identity.value, '$.id'), new.id
@@ -144,7 +159,8 @@ BEGIN
     DELETE FROM identities WHERE tenant = old.tenant AND device = old.id;
     DELETE FROM identity_labels WHERE tenant = old.tenant AND device = old.id;
     INSERT INTO identities
-        SELECT new.tenant, json_extract(value, '$.id'), new.id
+        SELECT new.tenant, json_extract(value, '$.id'), new.id,
+               iif(json_extract(value, '$.enabled'), json_extract(value, '$.valid_until'), NULL)
           FROM json_each(new.identities) WHERE new.status <> 'retired';
     INSERT OR IGNORE INTO identity_labels
         SELECT new.tenant, label.value, new.user, new.sequence,
@@ -160,7 +176,7 @@ CREATE TABLE identity_keys (
     tenant             TEXT NOT NULL,
     key_digest         BLOB NOT NULL, -- SHA-256 of the SubjectPublicKeyInfo in DER
     identity           TEXT NOT NULL, -- hex, as in devices.identities
-    certificate_serial BLOB,          -- 16 bytes; NULL if another authority issued the certificate
+    certificate_serial BLOB,          -- its newest certificate's, 16 bytes; NULL if another authority issued that
     PRIMARY KEY (tenant, key_digest)
 ) STRICT, WITHOUT ROWID;
 
@@ -175,6 +191,7 @@ CREATE TABLE activations (
     user      TEXT    NOT NULL,
     code      BLOB    NOT NULL, -- sealed
     not_after INTEGER NOT NULL,
+    maker     TEXT    NOT NULL, -- an actor, as in events
     secret    INTEGER NOT NULL, -- 0 or 1
     chosen    INTEGER NOT NULL, -- 0: generated, 1: chosen by a person
     labels    TEXT    NOT NULL, -- JSON: the labels of the identities that are enrolled with it
@@ -301,6 +318,7 @@ CREATE TABLE deliveries (
     kind           TEXT    NOT NULL, -- callback, push
     device         INTEGER,          -- the device of a push
     host           TEXT    NOT NULL DEFAULT '', -- host and port of a callback, or a push service and its application
+    endpoint       INTEGER NOT NULL DEFAULT 0,  -- a digest: of client and path of a callback, or of the address of a push
     queued_at        INTEGER NOT NULL DEFAULT 0,  -- when it was queued or replayed
     attempts       INTEGER NOT NULL, -- attempts that were begun
     lease          INTEGER NOT NULL DEFAULT 0,  -- grows by one with each claim
@@ -310,7 +328,7 @@ CREATE TABLE deliveries (
 ) STRICT;
 
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX deliveries_by_destination ON deliveries (tenant, host, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_by_destination ON deliveries (tenant, host, endpoint, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX deliveries_dead_letters ON deliveries (tenant) WHERE due_at IS NULL;
 CREATE INDEX deliveries_of_transaction ON deliveries (tenant, transaction_id);
 

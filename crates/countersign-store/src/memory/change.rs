@@ -37,6 +37,9 @@ impl Tables {
                 Ok(Committed::Written)
             }
             Change::CreateTenant(new) => Ok(self.create_tenant(*new)),
+            Change::ReplaceAuthority { tenant, expected, certificate, key } => {
+                self.replace_authority(&tenant, &expected, certificate, key)
+            }
             Change::TrustRoot { tenant, root } => self.trust(&tenant, &root),
             Change::CreateClient { client, callback_key } => {
                 self.create_client(*client, callback_key)
@@ -47,7 +50,14 @@ impl Tables {
             Change::RetireCallbackKey { tenant, client } => {
                 Ok(self.retire_callback_key(tenant, client))
             }
+            Change::ChangeClient { client, expected } => Ok(self.change_client(&client, expected)),
+            Change::DeleteClient { tenant, client } => Ok(self.delete_client(tenant, client)),
+            Change::DistrustRoot { tenant, root } => Ok(self.distrust(&tenant, &root)),
+            Change::ReplaceTokenKey(change) => Ok(self.replace_token_key(*change)),
             Change::CreateApiKey(key) => self.create_key(key),
+            Change::SetApiKeyState { id, state } => Ok(self.set_key_state(id, state)),
+            Change::DeleteApiKey { id } => Ok(self.delete_key(id)),
+            Change::DeleteActivation { tenant, id } => Ok(self.delete_activation(&tenant, id)),
             Change::CreateUser { tenant, user, profile, at } => {
                 self.create_user(&tenant, &user, profile.as_deref(), at)
             }
@@ -71,6 +81,12 @@ impl Tables {
                 }
                 Ok(self.add_identity(*addition))
             }
+            Change::RenewIdentity(renewal) => {
+                if !renewal.key_fits() {
+                    return Err(Fault::new("renewing a certificate", Enrolment::KEYS_UNFIT));
+                }
+                Ok(self.renew_identity(*renewal))
+            }
             Change::Replay { tenant, which, at } => {
                 Ok(Committed::Replayed(self.deliveries.replay(&tenant, which, at)))
             }
@@ -78,7 +94,7 @@ impl Tables {
         }
     }
 
-    fn record(&mut self, event: NewEvent) {
+    pub(super) fn record(&mut self, event: NewEvent) {
         let NewEvent { tenant, at, kind, actor, subject, details } = event;
         let events = self.events.entry(tenant).or_default();
         let number = events.last().map_or(1, |last| last.number + 1);
@@ -98,6 +114,26 @@ impl Tables {
         Committed::Written
     }
 
+    fn replace_authority(
+        &mut self,
+        tenant: &TenantName,
+        expected: &[u8],
+        certificate: Vec<u8>,
+        key: StoredKey,
+    ) -> Result<Committed, Fault> {
+        let found = self.tenants.get(tenant);
+        if found.is_none_or(|found| found.authority_certificate != expected) {
+            return Ok(Committed::Stale);
+        }
+        let trusted = self.trust(tenant, &certificate)?;
+        if trusted == Committed::Written {
+            let found = self.tenants.get_mut(tenant).expect("the tenant was checked above");
+            found.authority_certificate = certificate;
+            self.signing_keys.insert((tenant.clone(), SigningRole::Authority), key);
+        }
+        Ok(trusted)
+    }
+
     fn trust(&mut self, tenant: &TenantName, root: &[u8]) -> Result<Committed, Fault> {
         self.check_tenant(tenant, "trusting a root")?;
         let found = self.tenants.get_mut(tenant).expect("the tenant was checked above");
@@ -113,15 +149,16 @@ impl Tables {
 
     fn create_client(&mut self, client: Client, key: StoredKey) -> Result<Committed, Fault> {
         self.check_tenant(&client.tenant, "making a client")?;
-        let taken = |(_, other): (_, &Client)| {
+        let taken = |other: &Versioned<Client>| {
+            let other = &other.value;
             other.tenant == client.tenant && (other.id == client.id || other.name == client.name)
         };
-        if self.clients.iter().any(taken) {
+        if self.clients.values().any(taken) {
             return Ok(Committed::Exists);
         }
         let place = (client.tenant.clone(), client.id.clone());
         self.callback_keys.insert(place.clone(), CallbackKeys { newest: key, before: None });
-        self.clients.insert(place, client);
+        self.clients.insert(place, Versioned { value: client, version: 1 });
         Ok(Committed::Written)
     }
 

@@ -2,6 +2,7 @@
 
 use countersign_core::delivery::{DeliveryKind, Settlement, Verdict};
 use countersign_core::device::Device;
+use countersign_core::event::NewEvent;
 use countersign_core::id::{DeviceId, TenantName, TransactionId};
 use countersign_core::push::{Push, Retirement};
 use countersign_core::push_policy::{Contact, PushState, Pushed};
@@ -37,6 +38,7 @@ impl Tables {
         {
             retire(&mut row.value, settlement.at, Retirement::Gone);
             row.version += 1;
+            self.record(NewEvent::of_retired_push(settlement, device));
         }
         1
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
+use countersign_core::delivery::selection::{self, DueDeliveries, Selection};
 use countersign_core::delivery::{
     Delivery, DeliveryKind, Destination, NewDelivery, Settlement, Verdict,
 };
@@ -11,7 +12,7 @@ use countersign_core::limits::DELIVERIES_CHANGED_MAX;
 use countersign_core::port::{Claim, Claimed, DeliveryCursor, Listed, OutboxEntry, Page};
 use countersign_core::time::Timestamp;
 
-use crate::claim::claim_round_robin;
+use crate::{BACKLOG_COUNTED_MAX, Backlog};
 
 /// The deliveries by number, in the order in which they were queued.
 #[derive(Debug, Default)]
@@ -55,28 +56,24 @@ impl Deliveries {
         self.entries.insert(self.queued, entry);
     }
 
+    pub(super) fn backlog(&self) -> Backlog {
+        let mut backlog = Backlog::default();
+        for outbox in self.entries.values().take(BACKLOG_COUNTED_MAX as usize) {
+            let is_callback = outbox.delivery.kind == DeliveryKind::Callback;
+            *match (outbox.due_at, is_callback) {
+                (None, _) => &mut backlog.dead_letters,
+                (Some(_), true) => &mut backlog.callbacks,
+                (Some(_), false) => &mut backlog.pushes,
+            } += 1;
+        }
+        backlog
+    }
+
     pub(super) fn claim(&mut self, claim: Claim) -> Claimed {
-        let (now, lease_end) = (claim.now, claim.lease_end);
-        let all = &self.entries;
-        let waiting = || all.values().filter(|outbox| outbox.due_at.is_some());
-        let next = |after: Option<&Destination>| {
-            let destinations = waiting().map(|outbox| &outbox.delivery.destination);
-            let destination = destinations
-                .filter(|destination| after.is_none_or(|after| *destination > after))
-                .min();
-            Ok::<_, Infallible>(destination.cloned())
-        };
-        let due = |destination: &Destination, permits: u16| {
-            let mut due: Vec<u64> = all.keys().copied().collect();
-            due.retain(|at| {
-                all[at].delivery.destination == *destination
-                    && all[at].due_at.is_some_and(|at| at <= now)
-            });
-            due.sort_by_key(|at| all[at].due_at);
-            due.truncate(permits.into());
-            Ok(due)
-        };
-        let Ok((permits, resume)) = claim_round_robin(claim, next, due);
+        let Claim { now, lease_end, capacity, after } = claim;
+        let mut due = DueEntries { entries: &self.entries, now };
+        let Ok(Selection { found, resume, is_partial }) =
+            selection::select(&mut due, capacity, after, now);
         let lease = |at: u64| {
             let outbox = self.entries.get_mut(&at)?;
             outbox.due_at = Some(lease_end);
@@ -85,7 +82,7 @@ impl Deliveries {
             outbox.delivery.attempts = begun(claimed.attempts);
             Some(claimed)
         };
-        Claimed { deliveries: permits.into_iter().filter_map(lease).collect(), resume }
+        Claimed { deliveries: found.into_iter().filter_map(lease).collect(), resume, is_partial }
     }
 
     /// Answers the settled delivery, if its lease is the latest one.
@@ -135,7 +132,7 @@ impl Deliveries {
         let after = page.after.map_or(0, |DeliveryCursor(number)| number);
         let asked = self.entries.range(after + 1..).filter(|(_, outbox)| {
             let is_asked = !dead_letters || outbox.due_at.is_none();
-            outbox.delivery.destination.tenant == *tenant && is_asked
+            outbox.delivery.destination.tenant() == tenant && is_asked
         });
         let rows: Vec<_> = asked.take(page.limit.into()).collect();
         let Listed { rows, next } =
@@ -151,7 +148,7 @@ impl Deliveries {
     ) -> u16 {
         let asked = |outbox: &&mut OutboxEntry| {
             let delivery = &outbox.delivery;
-            delivery.destination.tenant == *tenant
+            delivery.destination.tenant() == tenant
                 && which.is_none_or(|id| delivery.id == id)
                 && outbox.due_at.is_none()
         };
@@ -166,9 +163,59 @@ impl Deliveries {
 
     fn place(&self, tenant: &TenantName, id: DeliveryId) -> Option<u64> {
         let this =
-            |delivery: &Delivery| delivery.destination.tenant == *tenant && delivery.id == id;
+            |delivery: &Delivery| delivery.destination.tenant() == tenant && delivery.id == id;
         let mut entries = self.entries.iter();
         entries.find(|(_, outbox)| this(&outbox.delivery)).map(|(number, _)| *number)
+    }
+}
+
+/// The deliveries that are due at a time.
+struct DueEntries<'a> {
+    entries: &'a BTreeMap<u64, OutboxEntry>,
+    now: Timestamp,
+}
+
+impl DueEntries<'_> {
+    /// The due deliveries of one destination, or of all, the earliest first.
+    fn sorted(&self, of: Option<&Destination>) -> Vec<(Destination, u64)> {
+        let due = self.entries.iter().filter_map(|(number, outbox)| {
+            let due_at = outbox.due_at.filter(|at| *at <= self.now)?;
+            let destination = &outbox.delivery.destination;
+            let is_asked = of.is_none_or(|of| of == destination);
+            is_asked.then_some((due_at, *number, destination))
+        });
+        let mut due: Vec<_> = due.collect();
+        due.sort_unstable_by_key(|(due_at, number, _)| (*due_at, *number));
+        due.into_iter().map(|(_, number, destination)| (destination.clone(), number)).collect()
+    }
+}
+
+impl DueDeliveries for DueEntries<'_> {
+    type Found = u64;
+    type Error = Infallible;
+
+    fn all(&mut self, limit: u16) -> Result<Option<Vec<(Destination, u64)>>, Infallible> {
+        Ok(Some(self.sorted(None)).filter(|due| due.len() <= limit.into()))
+    }
+
+    fn next(
+        &mut self,
+        after: Option<&Destination>,
+        skips_receiver: bool,
+    ) -> Result<Option<Destination>, Infallible> {
+        let waiting = self.entries.values().filter(|outbox| outbox.due_at.is_some());
+        let destinations = waiting.map(|outbox| &outbox.delivery.destination);
+        let next = destinations.filter(|one| {
+            after.is_none_or(|after| {
+                *one > after && !(skips_receiver && one.receiver == after.receiver)
+            })
+        });
+        Ok(next.min().cloned())
+    }
+
+    fn of(&mut self, destination: &Destination, limit: u16) -> Result<Vec<u64>, Infallible> {
+        let due = self.sorted(Some(destination)).into_iter().map(|(_, number)| number);
+        Ok(due.take(limit.into()).collect())
     }
 }
 
@@ -179,5 +226,5 @@ pub(crate) fn begun(attempts: u16) -> u16 {
 }
 
 fn is_for(outbox: &OutboxEntry, tenant: &TenantName, transaction: TransactionId) -> bool {
-    outbox.delivery.destination.tenant == *tenant && outbox.delivery.transaction == transaction
+    outbox.delivery.destination.tenant() == tenant && outbox.delivery.transaction == transaction
 }

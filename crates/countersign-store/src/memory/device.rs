@@ -1,9 +1,10 @@
 //! Devices and their identities, in memory.
 
 use countersign_core::device::{Device, DeviceStatus, Identity};
-use countersign_core::enrolment::{Addition, IdentityKey};
+use countersign_core::enrolment::{Addition, IdentityKey, Renewal};
 use countersign_core::id::TenantName;
-use countersign_core::port::{Committed, Versioned};
+use countersign_core::port::{CertificateEnds, Committed, Versioned};
+use countersign_core::time::Timestamp;
 
 use super::Tables;
 
@@ -72,6 +73,49 @@ impl Tables {
             }
         }
         Committed::Written
+    }
+
+    /// Renews the certificate of an identity, if both versions are unchanged and its key is not
+    /// another identity's.
+    pub(super) fn renew_identity(&mut self, renewal: Renewal) -> Committed {
+        let Renewal { device, expected, user_expected, key } = renewal;
+        let user = self.users.get(&(device.tenant.clone(), device.user.clone()));
+        let present = self.devices.get(&(device.tenant.clone(), device.id));
+        if user.is_none_or(|user| user.version != user_expected)
+            || present.is_none_or(|device| device.version != expected)
+        {
+            return Committed::Stale;
+        }
+        let tenant = device.tenant.clone();
+        let place = (tenant.clone(), key.key_digest);
+        if self.identity_keys.get(&place).is_some_and(|kept| kept.0 != key.identity) {
+            return Committed::KeyUsed;
+        }
+        let mut of_tenant = self.identity_keys.iter().filter(|(kept, _)| kept.0 == tenant);
+        let serial = key.certificate_serial;
+        if serial.is_some() && of_tenant.any(|(_, kept)| kept.1 == serial) {
+            return Committed::SerialUsed;
+        }
+        self.keep_keys(&tenant, &[key]);
+        self.change_device(device, expected)
+    }
+
+    /// Counts the certificates of enabled identities by their ends.
+    pub(super) fn certificate_ends(&self, now: Timestamp, until: Timestamp) -> CertificateEnds {
+        let now = Timestamp::of_seconds(now.seconds());
+        let mut ends = CertificateEnds::default();
+        let devices = self.devices.values().map(|row| &row.value);
+        let devices = devices.filter(|device| device.status != DeviceStatus::Retired);
+        for identity in devices.flat_map(|device| &device.identities).filter(|one| one.enabled) {
+            let end = identity.valid_until;
+            if end < now {
+                ends.ended += 1;
+                continue;
+            }
+            ends.ending += u64::from(end <= until);
+            ends.first = Some(ends.first.map_or(end, |first| first.min(end)));
+        }
+        ends
     }
 
     /// Records keys permanently.

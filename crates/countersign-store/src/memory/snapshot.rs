@@ -87,6 +87,11 @@ impl Tables {
                 let open = theirs.filter(|t| t.value.end().is_none());
                 found.open = open.take(OPEN_PER_USER_MAX.into()).cloned().collect();
             }
+            (Part::OpenOfClient(client), _) => {
+                let own = self.of(tenant).filter(|t| t.value.spec.client == *client);
+                let open = own.filter(|t| t.value.end().is_none());
+                found.open = open.take(LISTED_MAX.into()).cloned().collect();
+            }
             (Part::Activations(now), Some(name)) => {
                 found.activations = self.activations_of(tenant, name, now);
             }
@@ -139,8 +144,17 @@ impl Tables {
                 client.map(Credential::Client)
             }
             CredentialKey::AnyClient(id) => {
-                let client = self.clients.values().find(|client| client.id == *id).cloned();
+                let client = self.clients.values().find(|client| client.value.id == *id).cloned();
                 client.map(Credential::Client)
+            }
+            CredentialKey::TokenHolder(tenant, id) => {
+                let client = self.clients.get(&(tenant.clone(), id.clone()))?;
+                let keys = self.tenants.get(tenant)?.token_keys;
+                Some(Credential::TokenHolder(client.value.clone(), keys))
+            }
+            CredentialKey::ApiKeyId(id) => {
+                let key = self.keys.iter().find(|key| key.id == id).cloned();
+                key.map(Credential::ApiKey)
             }
             CredentialKey::ApiKey(digest) => {
                 let key = self.keys.iter().find(|key| key.digest == *digest).cloned();

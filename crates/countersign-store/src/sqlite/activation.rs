@@ -43,9 +43,9 @@ impl Row {
             ActivationState::Used { request, answer } => ("used", Some(request), Some(answer)),
         };
         sql.prepare_cached(
-            "INSERT INTO activations (tenant, id, version, user, code, not_after, secret, chosen,
-                                      labels, state, request, answer)
-             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT INTO activations (tenant, id, version, user, code, not_after, maker, secret,
+                                      chosen, labels, state, request, answer)
+             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             activation.tenant.as_str(),
@@ -53,6 +53,7 @@ impl Row {
             activation.user.as_str(),
             self.code,
             moment(activation.not_after),
+            activation.maker.to_string(),
             activation.secret,
             activation.chosen,
             json(&activation.labels),
@@ -82,7 +83,7 @@ pub(super) fn list(
     keys: &MasterKeys,
 ) -> Result<Vec<Versioned<Activation>>, StoreError> {
     let mut select = sql.prepare_cached(
-        "SELECT tenant, id, version, user, code, not_after, secret, chosen, labels, state,
+        "SELECT tenant, id, version, user, code, not_after, maker, secret, chosen, labels, state,
                 request, answer
            FROM activations WHERE tenant = ?1 AND user = ?2 AND not_after > ?3
           ORDER BY seq DESC LIMIT ?4",
@@ -104,6 +105,7 @@ fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Activati
     let user = columns.text("user")?;
     let code = columns.secret("code", keys, &tenant, Owner::ActivationCode(id))?;
     let not_after = columns.moment("not_after")?;
+    let maker = columns.text("maker")?;
     let secret = columns.next("secret")?;
     let chosen = columns.next("chosen")?;
     let labels = columns.json("labels")?;
@@ -116,8 +118,20 @@ fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Activati
         _ => return Err(columns.corrupt("state", format!("no such state as {state:?}"))),
     };
     let code = Secret::new(code.to_vec());
-    let value = Activation { id, tenant, user, code, not_after, secret, chosen, labels, state };
+    let value =
+        Activation { id, tenant, user, code, not_after, maker, secret, chosen, labels, state };
     Ok(Versioned { value, version })
+}
+
+pub(super) fn delete(
+    sql: &Connection,
+    tenant: &TenantName,
+    id: u128,
+) -> Result<Committed, StoreError> {
+    let gone = sql
+        .prepare_cached("DELETE FROM activations WHERE tenant = ?1 AND id = ?2")?
+        .execute(params![tenant.as_str(), id.to_be_bytes()])?;
+    Ok(if gone == 1 { Committed::Written } else { Committed::Stale })
 }
 
 pub(super) const EXPIRED: &str =

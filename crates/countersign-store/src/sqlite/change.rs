@@ -3,16 +3,19 @@
 //! The slow steps, sealing and serialising JSON, are done before the commit queues for the writer.
 
 use countersign_core::device::Device;
-use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
-use countersign_core::port::{Change, Commit, Committed, StoredKey};
-use countersign_core::tenant::ApiKey;
+use countersign_core::id::{
+    ApiKeyId, ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName,
+};
+use countersign_core::port::{Change, Commit, Committed, StoredKey, TokenKeyChange};
+use countersign_core::tenant::{ApiKey, Client, CredentialState};
 use countersign_core::time::Timestamp;
 use countersign_core::user::LockState;
 use rusqlite::Connection;
 
 use super::error::StoreError;
 use super::{
-    activation, contact, delivery, device, event, key, private_key, tenant, transaction, user,
+    activation, client, contact, delivery, device, event, key, private_key, tenant, transaction,
+    user,
 };
 use crate::master_key::MasterKeys;
 
@@ -26,19 +29,28 @@ enum PreparedChange {
     Transaction(transaction::CommitWork),
     Reached(TenantName, DeviceId, Vec<TransactionId>, Timestamp),
     CreateTenant(tenant::Row),
+    ReplaceAuthority(tenant::NewAuthority),
     TrustRoot(TenantName, Vec<u8>),
-    CreateClient(tenant::ClientRow),
+    DistrustRoot(TenantName, Vec<u8>),
+    ReplaceTokenKey(Box<TokenKeyChange>),
+    CreateClient(client::Row),
+    ChangeClient(Box<Client>, u32),
+    DeleteClient(TenantName, ClientId),
     RotateCallbackKey(TenantName, ClientId, StoredKey),
     RetireCallbackKey(TenantName, ClientId),
     CreateApiKey(ApiKey),
+    SetApiKeyState(ApiKeyId, CredentialState),
+    DeleteApiKey(ApiKeyId),
     CreateUser(TenantName, UserName, Option<String>, Timestamp),
     SetLockState(TenantName, UserName, u32, LockState),
     DeleteUser(TenantName, UserName, u32),
     ChangeDevice(device::Row, u32),
     ChangePin(device::Row, u32, u32, Option<LockState>),
     CreateActivation(activation::Row, u32),
+    DeleteActivation(TenantName, u128),
     Enrol(activation::EnrolmentWork),
     AddIdentity(device::AdditionRow),
+    RenewIdentity(device::RenewalRow),
     Replay(TenantName, Option<DeliveryId>, Timestamp),
     Nothing,
 }
@@ -68,15 +80,25 @@ impl PreparedChange {
                 Self::Reached(tenant, device, transactions, at)
             }
             Change::CreateTenant(new) => Self::CreateTenant(tenant::Row::of(*new)),
-            Change::TrustRoot { tenant, root } => Self::TrustRoot(tenant, root),
-            Change::CreateClient { client, callback_key } => {
-                Self::CreateClient(tenant::ClientRow { client: *client, callback_key })
+            Change::ReplaceAuthority { tenant, expected, certificate, key } => {
+                let new = tenant::NewAuthority { tenant, expected, certificate, key };
+                Self::ReplaceAuthority(new)
             }
+            Change::TrustRoot { tenant, root } => Self::TrustRoot(tenant, root),
+            Change::DistrustRoot { tenant, root } => Self::DistrustRoot(tenant, root),
+            Change::ReplaceTokenKey(change) => Self::ReplaceTokenKey(change),
+            Change::CreateClient { client, callback_key } => {
+                Self::CreateClient(client::Row { client: *client, callback_key })
+            }
+            Change::ChangeClient { client, expected } => Self::ChangeClient(client, expected),
+            Change::DeleteClient { tenant, client } => Self::DeleteClient(tenant, client),
             Change::RotateCallbackKey { tenant, client, key } => {
                 Self::RotateCallbackKey(tenant, client, key)
             }
             Change::RetireCallbackKey { tenant, client } => Self::RetireCallbackKey(tenant, client),
             Change::CreateApiKey(key) => Self::CreateApiKey(key),
+            Change::SetApiKeyState { id, state } => Self::SetApiKeyState(id, state),
+            Change::DeleteApiKey { id } => Self::DeleteApiKey(id),
             Change::CreateUser { tenant, user, profile, at } => {
                 Self::CreateUser(tenant, user, profile, at)
             }
@@ -93,11 +115,15 @@ impl PreparedChange {
             Change::CreateActivation { activation, expected } => {
                 Self::CreateActivation(activation::Row::of(*activation, keys), expected)
             }
+            Change::DeleteActivation { tenant, id } => Self::DeleteActivation(tenant, id),
             Change::Enrol(enrolment) => {
                 Self::Enrol(activation::EnrolmentWork::of(*enrolment, keys))
             }
             Change::AddIdentity(addition) => {
                 Self::AddIdentity(device::AdditionRow::of(*addition, keys))
+            }
+            Change::RenewIdentity(renewal) => {
+                Self::RenewIdentity(device::RenewalRow::of(*renewal, keys))
             }
             Change::Replay { tenant, which, at } => Self::Replay(tenant, which, at),
             Change::Nothing => Self::Nothing,
@@ -112,8 +138,13 @@ impl PreparedChange {
                 Ok(Committed::Written)
             }
             Self::CreateTenant(row) => row.insert(sql),
+            Self::ReplaceAuthority(new) => new.write(sql),
             Self::TrustRoot(tenant, root) => tenant::trust(sql, tenant, root),
+            Self::DistrustRoot(tenant, root) => tenant::distrust(sql, tenant, root),
+            Self::ReplaceTokenKey(change) => tenant::replace_token_key(sql, change),
             Self::CreateClient(row) => row.insert(sql),
+            Self::ChangeClient(client, expected) => client::change(sql, client, *expected),
+            Self::DeleteClient(tenant, client) => client::delete(sql, tenant, client),
             Self::RotateCallbackKey(tenant, client, key) => {
                 private_key::rotate_callback_key(sql, tenant, client, key)
             }
@@ -121,6 +152,8 @@ impl PreparedChange {
                 private_key::retire_callback_key(sql, tenant, client)
             }
             Self::CreateApiKey(key) => key::insert(sql, key),
+            Self::SetApiKeyState(id, state) => key::set_state(sql, *id, *state),
+            Self::DeleteApiKey(id) => key::delete(sql, *id),
             Self::CreateUser(tenant, user, profile, at) => {
                 user::create(sql, tenant, user, profile.as_deref(), *at)
             }
@@ -133,8 +166,10 @@ impl PreparedChange {
                 row.change_pin(sql, *expected, *user_expected, *lock_state)
             }
             Self::CreateActivation(row, expected) => row.insert(sql, *expected),
+            Self::DeleteActivation(tenant, id) => activation::delete(sql, tenant, *id),
             Self::Enrol(work) => work.write(sql),
             Self::AddIdentity(row) => row.write(sql),
+            Self::RenewIdentity(row) => row.write(sql),
             Self::Replay(tenant, which, at) => {
                 Ok(Committed::Replayed(delivery::replay(sql, tenant, *which, *at)?))
             }

@@ -110,6 +110,17 @@ impl<'r> Columns<'r> {
         bytes.try_into().map_err(wrong)
     }
 
+    /// The next column: a BLOB of that length, or NULL.
+    pub(super) fn bytes_or_none<const N: usize>(
+        &mut self,
+        column: &'static str,
+    ) -> Result<Option<[u8; N]>, StoreError> {
+        let Some(bytes) = self.next::<Option<Vec<u8>>>(column)? else { return Ok(None) };
+        let length = bytes.len();
+        let wrong = |_| self.corrupt(column, format!("{length} bytes, not {N}"));
+        bytes.try_into().map(Some).map_err(wrong)
+    }
+
     /// The next column: an id, a BLOB of 16 bytes.
     pub(super) fn id(&mut self, column: &'static str) -> Result<u128, StoreError> {
         self.bytes(column).map(u128::from_be_bytes)

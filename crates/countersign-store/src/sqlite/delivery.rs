@@ -1,19 +1,21 @@
 //! Rows of deliveries.
 
+pub(super) mod select;
+
 use countersign_core::delivery::{
-    Delivery, DeliveryKind, Destination, NewDelivery, Settlement, Verdict,
+    Delivery, DeliveryKind, Destination, EndpointId, NewDelivery, Receiver, Settlement, Verdict,
 };
+use countersign_core::event::NewEvent;
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::limits::DELIVERIES_CHANGED_MAX;
-use countersign_core::port::{Claim, DeliveryCursor, Listed, OutboxEntry, Page, Settle};
+use countersign_core::port::{DeliveryCursor, Listed, OutboxEntry, Page, Settle};
 use countersign_core::push_policy::{PushState, Pushed};
 use countersign_core::time::Timestamp;
-use rusqlite::{Connection, Rows, params};
+use rusqlite::{Connection, params};
 
 use super::column::{Columns, moment, number};
 use super::error::StoreError;
-use super::{contact, device};
-use crate::claim::claim_round_robin;
+use super::{contact, device, event};
 use crate::memory::begun;
 
 /// Queues a delivery.
@@ -28,17 +30,18 @@ pub(super) fn insert(
     };
     sql.prepare_cached(
         "INSERT INTO deliveries (tenant, id, transaction_id, kind, device, attempts, due_at,
-                                 host, queued_at, lease)
-         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?6, 0)",
+                                 host, endpoint, queued_at, lease)
+         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?6, 0)",
     )?
     .execute(params![
-        new.destination.tenant.as_str(),
+        new.destination.tenant().as_str(),
         new.id.0.to_be_bytes(),
         transaction.bytes(),
         kind,
         device,
         moment(new.due_at),
-        new.destination.endpoint.to_string(),
+        new.destination.host().to_string(),
+        number(new.destination.endpoint.number()),
     ])?;
     Ok(())
 }
@@ -56,62 +59,13 @@ pub(super) fn call_off(
     Ok(())
 }
 
-pub(super) const ANY_DUE: &str = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE due_at <= ?1)";
-// There are two statements because SQLite does not use `(tenant, host) > (?1, ?2)` as a strict
-// bound. It would begin at the first delivery of the destination to skip, and read each of its
-// deliveries.
-pub(super) const NEXT_DESTINATION: &str = "SELECT tenant, host FROM deliveries
-      WHERE due_at IS NOT NULL AND tenant = ?1 AND host > ?2 ORDER BY host LIMIT 1";
-pub(super) const NEXT_TENANT: &str = "SELECT tenant, host FROM deliveries
-      WHERE due_at IS NOT NULL AND tenant > ?1 ORDER BY tenant, host LIMIT 1";
-pub(super) const DUE_AT_DESTINATION: &str = "SELECT seq, due_at FROM deliveries
-      WHERE tenant = ?1 AND host = ?2 AND due_at <= ?3
-      ORDER BY due_at, seq LIMIT ?4";
+pub(super) use select::candidates;
 
 /// A due delivery, as it was found. The first node that leases it gets it.
 #[derive(Clone, Copy)]
 pub(super) struct Candidate {
     seq: i64,
     due_at: i64,
-}
-
-/// Finds the deliveries that may be leased, and where to continue. Usually none is due, which one
-/// lookup in an index shows.
-pub(super) fn candidates(
-    sql: &Connection,
-    claim: Claim,
-) -> Result<(Vec<Candidate>, Option<Destination>), StoreError> {
-    let now = moment(claim.now);
-    if !sql.prepare_cached(ANY_DUE)?.query_row([now], |row| row.get(0))? {
-        return Ok((Vec::new(), claim.after));
-    }
-    let (mut destination, mut tenant) =
-        (sql.prepare_cached(NEXT_DESTINATION)?, sql.prepare_cached(NEXT_TENANT)?);
-    let next = |after: Option<&Destination>| -> Result<Option<Destination>, StoreError> {
-        if let Some(Destination { tenant, endpoint }) = after
-            && let Some(found) =
-                read_lane(destination.query([tenant.as_str(), &endpoint.to_string()])?)?
-        {
-            return Ok(Some(found));
-        }
-        let after = after.map_or("", |destination| destination.tenant.as_str());
-        read_lane(tenant.query([after])?)
-    };
-    let mut due = sql.prepare_cached(DUE_AT_DESTINATION)?;
-    let due = |destination: &Destination, permits: u16| -> Result<Vec<Candidate>, StoreError> {
-        let found = due.query_map(
-            params![destination.tenant.as_str(), destination.endpoint.to_string(), now, permits],
-            |row| Ok(Candidate { seq: row.get(0)?, due_at: row.get(1)? }),
-        )?;
-        Ok(found.collect::<Result<_, _>>()?)
-    };
-    claim_round_robin(claim, next, due)
-}
-
-fn read_lane(mut rows: Rows<'_>) -> Result<Option<Destination>, StoreError> {
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let mut columns = Columns::of("deliveries", 2, row);
-    Ok(Some(Destination { tenant: columns.text("tenant")?, endpoint: columns.text("host")? }))
 }
 
 /// Leases the candidates that no other node has leased meanwhile. The attempt counts from now on,
@@ -123,7 +77,7 @@ pub(super) fn lease(
 ) -> Result<Vec<Delivery>, StoreError> {
     let mut leased = Vec::with_capacity(candidates.len());
     let mut select = sql.prepare_cached(
-        "SELECT tenant, id, transaction_id, kind, device, attempts, host, queued_at, lease
+        "SELECT tenant, id, transaction_id, kind, device, attempts, host, endpoint, queued_at, lease
            FROM deliveries WHERE seq = ?1 AND due_at = ?2",
     )?;
     for candidate in candidates {
@@ -181,8 +135,10 @@ fn settle_claimed(sql: &Connection, settlement: &Settlement) -> Result<u16, Stor
         let pushed =
             Pushed { state: PushState::after(*verdict), at: *at, outcome: outcome.clone() };
         contact::note_push(sql, tenant, transaction, device, &pushed)?;
-        if let Verdict::Retire { version } = verdict {
-            device::retire_push(sql, tenant, device, *version, *at)?;
+        if let Verdict::Retire { version } = verdict
+            && device::retire_push(sql, tenant, device, *version, *at)?
+        {
+            event::Row::of(&NewEvent::of_retired_push(settlement, device)).insert(sql)?;
         }
     }
     Ok(1)
@@ -190,7 +146,8 @@ fn settle_claimed(sql: &Connection, settlement: &Settlement) -> Result<u16, Stor
 
 pub(super) const GIVE_UP_EXPIRED: &str = "UPDATE deliveries SET due_at = NULL, outcome = ?5
       WHERE seq IN (SELECT seq FROM deliveries
-                     WHERE tenant = ?1 AND host = ?2 AND due_at <= ?3 AND queued_at <= ?4 LIMIT ?6)";
+                     WHERE tenant = ?1 AND host = ?2 AND endpoint = ?6 AND due_at <= ?3
+                       AND queued_at <= ?4 LIMIT ?7)";
 
 fn give_up_expired(
     sql: &Connection,
@@ -200,21 +157,22 @@ fn give_up_expired(
     outcome: &str,
 ) -> Result<u16, StoreError> {
     let changed = sql.prepare_cached(GIVE_UP_EXPIRED)?.execute(params![
-        destination.tenant.as_str(),
-        destination.endpoint.to_string(),
+        destination.tenant().as_str(),
+        destination.host().to_string(),
         moment(now),
         moment(queued_before),
         outcome,
+        number(destination.endpoint.number()),
         DELIVERIES_CHANGED_MAX,
     ])?;
     Ok(changed as u16)
 }
 
 const LIST: &str =
-    "SELECT tenant, id, transaction_id, kind, device, attempts, host, queued_at, lease, due_at, outcome
+    "SELECT tenant, id, transaction_id, kind, device, attempts, host, endpoint, queued_at, lease, due_at, outcome
        FROM deliveries WHERE tenant = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
 pub(super) const LIST_DEAD_LETTERS: &str =
-    "SELECT tenant, id, transaction_id, kind, device, attempts, host, queued_at, lease, due_at, outcome
+    "SELECT tenant, id, transaction_id, kind, device, attempts, host, endpoint, queued_at, lease, due_at, outcome
        FROM deliveries INDEXED BY deliveries_dead_letters
       WHERE tenant = ?1 AND due_at IS NULL AND seq > ?2 ORDER BY seq LIMIT ?3";
 const SEQ: &str = "SELECT seq FROM deliveries WHERE tenant = ?1 AND id = ?2";
@@ -286,8 +244,14 @@ fn read(columns: &mut Columns<'_>) -> Result<Delivery, StoreError> {
         _ => return Err(columns.corrupt("kind", format!("no such kind as {kind:?}"))),
     };
     let attempts = columns.next("attempts")?;
-    let destination = Destination { tenant, endpoint: columns.text("host")? };
+    let receiver = Receiver { tenant, host: columns.text("host")? };
+    let destination = Destination { receiver, endpoint: endpoint(columns)? };
     let queued_at = columns.moment("queued_at")?;
     let lease = columns.next("lease")?;
     Ok(Delivery { id, destination, transaction, kind, queued_at, attempts, lease })
+}
+
+fn endpoint(columns: &mut Columns<'_>) -> Result<EndpointId, StoreError> {
+    let endpoint: i64 = columns.next("endpoint")?;
+    Ok(EndpointId::from_number(endpoint.cast_unsigned()))
 }

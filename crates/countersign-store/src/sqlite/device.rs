@@ -1,10 +1,11 @@
 //! Rows of devices, including their identities.
 
-use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Usage};
-use countersign_core::enrolment::{Addition, Enrolment};
+use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Renewed, Usage};
+use countersign_core::enrolment::{Addition, Enrolment, Renewal};
 use countersign_core::id::{DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{Committed, DeviceCursor, Page, Versioned};
+use countersign_core::time::Timestamp;
 use countersign_core::user::LockState;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
@@ -51,12 +52,26 @@ struct IdentityBody {
     usage: PurposeBody,
     certificate: Base64,
     chain: Vec<Base64>,
+    valid_until: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    imported: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renewal: Option<RenewedBody>,
     labels: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     proposed_labels: Vec<String>,
     enabled: bool,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     status_reason: String,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct RenewedBody {
+    /// SHA-256 of the request.
+    request: Base64,
+    certificate: Base64,
+    chain: Vec<Base64>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -188,6 +203,36 @@ impl AdditionRow {
         let checked = identity_key::check(sql, &device.tenant, &[*key])?;
         if checked == Committed::Written {
             identity_key::insert(sql, &device.tenant, &[*key])?;
+            self.row.update(sql, *expected)?;
+        }
+        Ok(checked)
+    }
+}
+
+/// A renewal of an identity's certificate, prepared to be written.
+pub(super) struct RenewalRow {
+    row: Row,
+    renewal: Renewal,
+}
+
+impl RenewalRow {
+    pub(super) fn of(renewal: Renewal, keys: &MasterKeys) -> Self {
+        Self { row: Row::of(renewal.device.clone(), keys), renewal }
+    }
+
+    pub(super) fn write(&self, sql: &Connection) -> Result<Committed, StoreError> {
+        let Renewal { device, expected, user_expected, key } = &self.renewal;
+        if !self.renewal.key_fits() {
+            return Err(StoreError::Misused(Enrolment::KEYS_UNFIT));
+        }
+        if version(sql, &device.tenant, device.id)? != Some(*expected)
+            || user::version(sql, &device.tenant, &device.user)? != Some(*user_expected)
+        {
+            return Ok(Committed::Stale);
+        }
+        let checked = identity_key::check_renewal(sql, &device.tenant, key)?;
+        if checked == Committed::Written {
+            identity_key::renew(sql, &device.tenant, key)?;
             self.row.update(sql, *expected)?;
         }
         Ok(checked)
@@ -362,6 +407,24 @@ impl AboutBody {
     }
 }
 
+impl RenewedBody {
+    fn of(renewed: &Renewed) -> Self {
+        Self {
+            request: Base64(renewed.request.to_vec()),
+            certificate: Base64(renewed.certificate.clone()),
+            chain: renewed.chain.iter().cloned().map(Base64).collect(),
+        }
+    }
+
+    fn into_renewed(self) -> Result<Renewed, &'static str> {
+        Ok(Renewed {
+            request: self.request.0.try_into().map_err(|_| "a digest has 32 bytes")?,
+            certificate: self.certificate.0,
+            chain: self.chain.into_iter().map(|certificate| certificate.0).collect(),
+        })
+    }
+}
+
 impl IdentityBody {
     fn of(identity: &Identity) -> Self {
         Self {
@@ -372,6 +435,9 @@ impl IdentityBody {
             },
             certificate: Base64(identity.certificate.clone()),
             chain: identity.chain.iter().cloned().map(Base64).collect(),
+            valid_until: identity.valid_until.0,
+            imported: identity.imported,
+            renewal: identity.renewal.as_deref().map(RenewedBody::of),
             labels: identity.labels.clone(),
             proposed_labels: identity.proposed_labels.clone(),
             enabled: identity.enabled,
@@ -379,7 +445,8 @@ impl IdentityBody {
         }
     }
 
-    fn into_identity(self) -> Result<Identity, countersign_core::id::BadName> {
+    fn into_identity(self) -> Result<Identity, Box<dyn std::error::Error + Send + Sync>> {
+        let renewal = self.renewal.map(RenewedBody::into_renewed).transpose()?;
         Ok(Identity {
             id: self.id.parse::<IdentityId>()?,
             usage: match self.usage {
@@ -388,6 +455,9 @@ impl IdentityBody {
             },
             certificate: self.certificate.0,
             chain: self.chain.into_iter().map(|certificate| certificate.0).collect(),
+            valid_until: Timestamp(self.valid_until),
+            imported: self.imported,
+            renewal: renewal.map(Box::new),
             labels: self.labels,
             proposed_labels: self.proposed_labels,
             enabled: self.enabled,

@@ -4,10 +4,11 @@
 use countersign_core::device::Device;
 use countersign_core::id::{DeviceId, IdentityId, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
-use countersign_core::port::{DeviceCursor, Page, Versioned};
+use countersign_core::port::{CertificateEnds, DeviceCursor, Page, Versioned};
+use countersign_core::time::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::column::{Columns, json};
+use super::column::{Columns, json, moment};
 use super::device;
 use super::error::StoreError;
 use crate::master_key::MasterKeys;
@@ -30,6 +31,31 @@ pub(super) fn load_and<T>(
     let Some(device) = device::load(sql, tenant, held_by, keys)? else { return Ok(None) };
     let then = then(&device.value.user)?;
     Ok(Some((device, then)))
+}
+
+/// Counts the ends of enabled identities' certificates: before `?1`, from `?1` to `?2`, and the
+/// first one from `?1` on.
+pub(super) const ENDS: &str = "SELECT
+    (SELECT count(*) FROM identities WHERE valid_until < ?1),
+    (SELECT count(*) FROM identities WHERE valid_until BETWEEN ?1 AND ?2),
+    (SELECT min(valid_until) FROM identities WHERE valid_until >= ?1)";
+
+pub(super) fn ends(
+    sql: &Connection,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<CertificateEnds, StoreError> {
+    // The last second of a certificate is within its life.
+    let now = Timestamp::of_seconds(now.seconds());
+    let mut select = sql.prepare_cached(ENDS)?;
+    let mut rows = select.query(params![moment(now), moment(until)])?;
+    let Some(row) = rows.next()? else { return Ok(CertificateEnds::default()) };
+    let mut columns = Columns::of("identities", 0, row);
+    Ok(CertificateEnds {
+        ended: columns.number("count")?,
+        ending: columns.number("count")?,
+        first: columns.moment_or_none("valid_until")?,
+    })
 }
 
 pub(super) const COUNT: &str = "SELECT count(*) FROM

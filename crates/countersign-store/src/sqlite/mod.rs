@@ -16,6 +16,7 @@ mod activation;
 pub(crate) mod backup;
 mod change;
 mod checkpoint;
+mod client;
 mod column;
 mod contact;
 mod delivery;
@@ -49,18 +50,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_core::Fault;
+use countersign_core::delivery::selection::Selection;
 use countersign_core::device::Device;
 use countersign_core::event::RecordedEvent;
-use countersign_core::id::{ApiKeyId, ClientId, DeviceId, TenantName, TransactionId, UserName};
+use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor, DeviceCursor,
-    DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page, Purge, Query, Settle,
-    SigningRole, Snapshot, StoredKey, TransactionCursor, Versioned,
+    ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
+    DeliveryCursor, DeviceCursor, DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page,
+    Purge, Query, Settle, SigningRole, Snapshot, StoredKey, TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::PushSnapshot;
-use countersign_core::tenant::ApiKey;
+use countersign_core::tenant::{ApiKey, Client};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
+use countersign_core::user::User;
 use rusqlite::Connection;
 
 use crate::Stats;
@@ -110,6 +113,10 @@ impl Sqlite {
 
     pub(crate) fn stats(&self) -> Stats {
         self.0.writer.stats()
+    }
+
+    pub(crate) fn backlog(&self) -> Result<crate::Backlog, Fault> {
+        self.0.readers.read_at_once("counting deliveries", delivery::select::backlog)
     }
 
     pub(crate) fn master_keys(&self) -> &MasterKeys {
@@ -194,15 +201,24 @@ impl Ledger for Sqlite {
 
     async fn credential(&self, key: CredentialKey<'_>) -> Result<Option<Credential>, Fault> {
         let client = |tenant, id| {
-            let client = |sql: &_| tenant::load_client(sql, tenant, id);
+            let client = |sql: &_| client::load(sql, tenant, id);
             Ok(self.0.readers.read("reading a client", client)?.map(Credential::Client))
         };
         match key {
             CredentialKey::Client(tenant, id) => client(Some(tenant), id),
             CredentialKey::AnyClient(id) => client(None, id),
+            CredentialKey::TokenHolder(tenant, id) => {
+                let holder = |sql: &_| client::load_holder(sql, tenant, id);
+                let found = self.0.readers.read("reading a token's client", holder)?;
+                Ok(found.map(|(client, keys)| Credential::TokenHolder(client, keys)))
+            }
             CredentialKey::ApiKey(digest) => {
                 let found = self.0.readers.read("reading an API key", |sql| key::load(sql, digest));
                 Ok(found?.map(Credential::ApiKey))
+            }
+            CredentialKey::ApiKeyId(id) => {
+                let found = |sql: &_| key::load_by_id(sql, id);
+                Ok(self.0.readers.read("reading an API key", found)?.map(Credential::ApiKey))
             }
         }
     }
@@ -246,11 +262,27 @@ impl Ledger for Sqlite {
         Ok(Listed::new(names, page.limit, TenantName::clone))
     }
 
+    async fn clients(
+        &self,
+        tenant: &TenantName,
+        page: Page<ClientId>,
+    ) -> Result<Listed<Client, ClientId>, Fault> {
+        self.0.readers.read("listing clients", |sql| client::list(sql, tenant, &page))
+    }
+
+    async fn users(
+        &self,
+        tenant: &TenantName,
+        page: Page<UserName>,
+    ) -> Result<Listed<Versioned<User>, UserName>, Fault> {
+        self.0.readers.read("listing users", |sql| user::list(sql, tenant, &page))
+    }
+
     async fn api_keys(
         &self,
         tenant: Option<&TenantName>,
-        page: Page<ApiKeyId>,
-    ) -> Result<Listed<ApiKey, ApiKeyId>, Fault> {
+        page: Page<ApiKeyCursor>,
+    ) -> Result<Listed<ApiKey, ApiKeyCursor>, Fault> {
         self.0.readers.read("listing API keys", |sql| key::list(sql, tenant, page))
     }
 
@@ -277,16 +309,25 @@ impl Ledger for Sqlite {
         self.0.readers.read(doing, |sql| transaction::due(sql, now, limit))
     }
 
+    async fn certificate_ends(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<CertificateEnds, Fault> {
+        let doing = "counting the ends of certificates";
+        self.0.readers.read(doing, |sql| identity::ends(sql, now, until))
+    }
+
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
         let (doing, lease_end) = ("claiming deliveries", claim.lease_end);
         let find = |sql: &_| delivery::candidates(sql, claim);
-        let (candidates, resume) = self.0.readers.read(doing, find)?;
-        if candidates.is_empty() {
-            return Ok(Claimed { deliveries: Vec::new(), resume });
+        let Selection { found, resume, is_partial } = self.0.readers.read(doing, find)?;
+        if found.is_empty() {
+            return Ok(Claimed { deliveries: Vec::new(), resume, is_partial });
         }
-        let lease = move |sql: &_| delivery::lease(sql, &candidates, lease_end);
+        let lease = move |sql: &_| delivery::lease(sql, &found, lease_end);
         let deliveries = self.0.writer.write(doing, lease).await?;
-        Ok(Claimed { deliveries, resume })
+        Ok(Claimed { deliveries, resume, is_partial })
     }
 
     async fn settle(&self, settle: Settle) -> Result<u16, Fault> {

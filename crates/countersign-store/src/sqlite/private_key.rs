@@ -23,6 +23,18 @@ pub(super) fn insert(
     Ok(())
 }
 
+/// Replaces a tenant's signing key. The old one is gone.
+pub(super) fn replace(
+    sql: &Connection,
+    tenant: &TenantName,
+    role: SigningRole,
+    key: &StoredKey,
+) -> Result<(), StoreError> {
+    sql.prepare_cached("UPDATE signing_keys SET stored = ?3 WHERE tenant = ?1 AND role = ?2")?
+        .execute(params![tenant.as_str(), role.as_str(), key.as_bytes()])?;
+    Ok(())
+}
+
 pub(super) fn load(
     sql: &Connection,
     tenant: &TenantName,

@@ -117,6 +117,9 @@ fn load_part(
         (Part::Devices, Some(name)) => {
             found.devices = device::list_of_user(sql, tenant, name, keys)?;
         }
+        (Part::OpenOfClient(client), _) => {
+            found.open = transaction::open_of_client(sql, tenant, client)?;
+        }
         (Part::Open, Some(name)) => found.open = transaction::open(sql, tenant, name)?,
         (Part::Activations(now), Some(name)) => {
             found.activations = activation::list(sql, tenant, name, now, keys)?;

@@ -1,9 +1,9 @@
-//! Rows of tenants and of their clients. Their private keys are in `private_key.rs`.
+//! Rows of tenants. Their private keys are in `private_key.rs`.
 
-use countersign_core::id::{ClientId, TenantName};
+use countersign_core::id::TenantName;
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
-use countersign_core::port::{Committed, Page, SigningRole, StoredKey};
-use countersign_core::tenant::{Client, NewTenant, Tenant};
+use countersign_core::port::{Committed, Page, SigningRole, StoredKey, TokenKeyChange, TokenKeys};
+use countersign_core::tenant::{NewTenant, Tenant};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::column::{Base64, Columns, json, moment};
@@ -27,15 +27,18 @@ impl Row {
         let made = sql
             .prepare_cached(
                 "INSERT INTO tenants (name, authority_certificate, roots, token_public_key,
+                                      token_key_before, token_key_before_not_after,
                                       users_made, created_at)
-                 VALUES (?1, ?2, ?3, ?4, 0, ?5)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7)
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![
                 tenant.name.as_str(),
                 tenant.authority_certificate,
                 self.roots,
-                tenant.token_public_key,
+                tenant.token_keys.newest,
+                tenant.token_keys.before.map(|(key, _)| key),
+                tenant.token_keys.before.map(|(_, end)| moment(end)),
                 moment(tenant.created_at),
             ])?;
         if made != 1 {
@@ -49,7 +52,8 @@ impl Row {
 
 pub(super) fn load(sql: &Connection, name: &TenantName) -> Result<Option<Tenant>, StoreError> {
     let mut select = sql.prepare_cached(
-        "SELECT name, authority_certificate, roots, token_public_key, created_at
+        "SELECT name, authority_certificate, roots, token_public_key, token_key_before,
+                token_key_before_not_after, created_at
            FROM tenants WHERE name = ?1",
     )?;
     let mut rows = select.query([name.as_str()])?;
@@ -61,10 +65,44 @@ pub(super) fn load(sql: &Connection, name: &TenantName) -> Result<Option<Tenant>
     Ok(Some(Tenant {
         authority_certificate,
         roots: roots.into_iter().map(|root| root.0).collect(),
-        token_public_key: columns.bytes("token_public_key")?,
+        token_keys: read_token_keys(&mut columns)?,
         created_at: columns.moment("created_at")?,
         name,
     }))
+}
+
+/// Reads the public halves of a tenant's token keys.
+pub(super) fn read_token_keys(columns: &mut Columns<'_>) -> Result<TokenKeys, StoreError> {
+    let newest = columns.bytes("token_public_key")?;
+    let before = columns.bytes_or_none("token_key_before")?;
+    let end = columns.moment_or_none("token_key_before_not_after")?;
+    Ok(TokenKeys { newest, before: before.zip(end) })
+}
+
+/// Replaces the key of a tenant's access tokens, if the expected ones are still the present ones.
+pub(super) fn replace_token_key(
+    sql: &Connection,
+    change: &TokenKeyChange,
+) -> Result<Committed, StoreError> {
+    let TokenKeyChange { tenant, expected, keys, key: private } = change;
+    let changed = sql
+        .prepare_cached(
+            "UPDATE tenants SET token_public_key = ?3, token_key_before = ?4,
+                                token_key_before_not_after = ?5
+              WHERE name = ?1 AND token_public_key = ?2",
+        )?
+        .execute(params![
+            tenant.as_str(),
+            expected.newest,
+            keys.newest,
+            keys.before.map(|(key, _)| key),
+            keys.before.map(|(_, end)| moment(end)),
+        ])?;
+    if changed != 1 {
+        return Ok(Committed::Stale);
+    }
+    private_key::replace(sql, tenant, SigningRole::Tokens, private)?;
+    Ok(Committed::Written)
 }
 
 /// Adds a trusted root to a tenant.
@@ -91,6 +129,48 @@ pub(super) fn trust(
     Ok(Committed::Written)
 }
 
+/// A new authority of a tenant, prepared to be written.
+pub(super) struct NewAuthority {
+    pub(super) tenant: TenantName,
+    pub(super) expected: Vec<u8>,
+    pub(super) certificate: Vec<u8>,
+    pub(super) key: StoredKey,
+}
+
+impl NewAuthority {
+    pub(super) fn write(&self, sql: &Connection) -> Result<Committed, StoreError> {
+        let found = load(sql, &self.tenant)?;
+        if found.is_none_or(|found| found.authority_certificate != self.expected) {
+            return Ok(Committed::Stale);
+        }
+        let trusted = trust(sql, &self.tenant, &self.certificate)?;
+        if trusted == Committed::Written {
+            sql.prepare_cached("UPDATE tenants SET authority_certificate = ?2 WHERE name = ?1")?
+                .execute(params![self.tenant.as_str(), self.certificate])?;
+            private_key::replace(sql, &self.tenant, SigningRole::Authority, &self.key)?;
+        }
+        Ok(trusted)
+    }
+}
+
+/// Removes a trusted root from a tenant, unless it is the tenant's present authority.
+pub(super) fn distrust(
+    sql: &Connection,
+    name: &TenantName,
+    root: &[u8],
+) -> Result<Committed, StoreError> {
+    let Some(mut tenant) = load(sql, name)? else { return Ok(Committed::Stale) };
+    let count = tenant.roots.len();
+    tenant.roots.retain(|one| one != root);
+    if tenant.authority_certificate == root || tenant.roots.len() == count {
+        return Ok(Committed::Stale);
+    }
+    let roots: Vec<_> = tenant.roots.into_iter().map(Base64).collect();
+    sql.prepare_cached("UPDATE tenants SET roots = ?2 WHERE name = ?1")?
+        .execute([name.as_str(), &json(&roots)])?;
+    Ok(Committed::Written)
+}
+
 pub(super) fn names(
     sql: &Connection,
     page: &Page<TenantName>,
@@ -109,63 +189,6 @@ pub(super) fn names(
 /// Whether there is a tenant, and therefore any sealed value.
 pub(super) fn any(sql: &Connection) -> Result<bool, StoreError> {
     Ok(sql.prepare_cached("SELECT EXISTS (SELECT 1 FROM tenants)")?.query_row([], |r| r.get(0))?)
-}
-
-/// A client and its callback key, prepared to be written.
-pub(super) struct ClientRow {
-    pub(super) client: Client,
-    pub(super) callback_key: StoredKey,
-}
-
-impl ClientRow {
-    pub(super) fn insert(&self, sql: &Connection) -> Result<Committed, StoreError> {
-        check(sql, &self.client.tenant)?;
-        let made = sql
-            .prepare_cached(
-                "INSERT INTO clients (tenant, id, name, secret_digest, scopes, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![
-                self.client.tenant.as_str(),
-                self.client.id.as_str(),
-                self.client.name,
-                self.client.secret_digest,
-                self.client.scopes.as_ref().map(json),
-                moment(self.client.created_at),
-            ])?;
-        if made != 1 {
-            return Ok(Committed::Exists);
-        }
-        let Client { tenant, id, .. } = &self.client;
-        private_key::insert_callback_key(sql, tenant, id, &self.callback_key)?;
-        Ok(Committed::Written)
-    }
-}
-
-/// Reads the client of that id, in this tenant or in any tenant.
-pub(super) fn load_client(
-    sql: &Connection,
-    tenant: Option<&TenantName>,
-    id: &ClientId,
-) -> Result<Option<Client>, StoreError> {
-    let which = if tenant.is_some() { "id = ?1 AND tenant = ?2" } else { "id = ?1 AND ?2 IS NULL" };
-    let mut select = sql.prepare_cached(&format!(
-        "SELECT tenant, id, name, secret_digest, scopes, created_at FROM clients WHERE {which}",
-    ))?;
-    let mut rows = select.query(params![id.as_str(), tenant.map(TenantName::as_str)])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let mut columns = Columns::of("clients", 2, row);
-    let tenant: TenantName = columns.text("tenant")?;
-    let id: ClientId = columns.text("id")?;
-    Ok(Some(Client {
-        name: columns.next("name")?,
-        secret_digest: columns.bytes("secret_digest")?,
-        scopes: columns.json_or_none("scopes")?,
-        created_at: columns.moment("created_at")?,
-        tenant,
-        id,
-    }))
 }
 
 /// Checks that the tenant exists.

@@ -18,6 +18,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
+use super::delivery::select;
 use super::error::StoreError;
 use super::{
     OpenFor, Sqlite, activation, delivery, device, end_snapshot, evidence, identity, stored,
@@ -272,10 +273,12 @@ async fn hot_queries_use_their_index_and_sort_nothing() {
         (stored::ADD.into(), "PRIMARY KEY"),
         (stored::SUM.into(), "PRIMARY KEY"),
         (stored::remove_statement("seq = ?1"), "PRIMARY KEY"),
-        (delivery::ANY_DUE.into(), "deliveries_due"),
-        (delivery::NEXT_DESTINATION.into(), "deliveries_by_destination"),
-        (delivery::NEXT_TENANT.into(), "deliveries_by_destination"),
-        (delivery::DUE_AT_DESTINATION.into(), "deliveries_by_destination"),
+        (select::COUNT_DUE.into(), "deliveries_due"),
+        (select::DUE.into(), "deliveries_due"),
+        (select::NEXT_ENDPOINT.into(), "deliveries_by_destination"),
+        (select::NEXT_HOST.into(), "deliveries_by_destination"),
+        (select::NEXT_TENANT.into(), "deliveries_by_destination"),
+        (select::DUE_AT_DESTINATION.into(), "deliveries_by_destination"),
         (delivery::GIVE_UP_EXPIRED.into(), "deliveries_by_destination"),
         (delivery::LIST_DEAD_LETTERS.into(), "deliveries_dead_letters"),
         (delivery::REPLAY_ALL.into(), "deliveries_dead_letters"),

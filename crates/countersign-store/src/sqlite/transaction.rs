@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use countersign_core::id::{TenantName, TransactionId, UserName};
-use countersign_core::limits::OPEN_PER_USER_MAX;
+use countersign_core::id::{ClientId, TenantName, TransactionId, UserName};
+use countersign_core::limits::{LISTED_MAX, OPEN_PER_USER_MAX};
 use countersign_core::port::{
     Committed, Due, Handle, Listed, Page, Preconditions, TransactionChange, TransactionCursor,
     Versioned,
@@ -377,6 +377,15 @@ pub(super) fn open(
     select(sql, OPEN_BY_USER, params![tenant.as_str(), user.as_str(), OPEN_PER_USER_MAX])
 }
 
+/// Reads the open transactions that a client started, oldest first.
+pub(super) fn open_of_client(
+    sql: &Connection,
+    tenant: &TenantName,
+    client: &ClientId,
+) -> Result<Vec<Versioned<Transaction>>, StoreError> {
+    select(sql, OPEN_OF_CLIENT, params![tenant.as_str(), client.as_str(), LISTED_MAX])
+}
+
 /// Lists the transactions of one user, or of all users, and then the evidence of removed ones.
 pub(super) fn list(
     sql: &Connection,
@@ -434,6 +443,8 @@ pub(super) const LAST_BY_KEY: &str = "tenant = ?1 AND request_key = ?2 ORDER BY 
 pub(super) const BY_REFERENCE: &str = "tenant = ?1 AND client = ?2 AND reference = ?3";
 pub(super) const OPEN_BY_USER: &str =
     "tenant = ?1 AND user = ?2 AND due_at IS NOT NULL ORDER BY seq LIMIT ?3";
+pub(super) const OPEN_OF_CLIENT: &str =
+    "tenant = ?1 AND client = ?2 AND due_at IS NOT NULL ORDER BY seq LIMIT ?3";
 pub(super) const LIST_BY_USER: &str =
     "tenant = ?1 AND user = ?2 AND seq < ?3 ORDER BY seq DESC LIMIT ?4";
 pub(super) const LIST: &str = "tenant = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3";

@@ -1,7 +1,7 @@
 //! Rows of users.
 
 use countersign_core::id::{SerialBase, TenantName, UserName};
-use countersign_core::port::{Committed, Versioned};
+use countersign_core::port::{Committed, Listed, Page, Versioned};
 use countersign_core::time::Timestamp;
 use countersign_core::user::{Lock, LockState, User};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -9,6 +9,11 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::column::{Columns, moment};
 use super::error::StoreError;
 use super::transaction::COUNT_OPEN;
+
+/// The columns of a user, in the order in which [`read`] reads them.
+const COLUMNS: &str = "tenant, name, version, serial_base, devices_made, activations_made,
+    wrong_pins, wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock, locked_until, profile,
+    created_at";
 
 pub(super) fn create(
     sql: &Connection,
@@ -52,15 +57,34 @@ pub(super) fn load_and<T>(
     name: &UserName,
     then: impl FnOnce() -> Result<T, StoreError>,
 ) -> Result<Option<(Versioned<User>, T)>, StoreError> {
-    let mut select = sql.prepare_cached(
-        "SELECT tenant, name, version, serial_base, devices_made, activations_made, wrong_pins,
-                wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock, locked_until, profile,
-                created_at
-           FROM users WHERE tenant = ?1 AND name = ?2",
-    )?;
+    let select = format!("SELECT {COLUMNS} FROM users WHERE tenant = ?1 AND name = ?2");
+    let mut select = sql.prepare_cached(&select)?;
     // As long as this statement is active, the others read the same snapshot.
     let mut rows = select.query([tenant.as_str(), name.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some((read(row)?, then()?)))
+}
+
+/// Lists the users of a tenant, by name.
+pub(super) fn list(
+    sql: &Connection,
+    tenant: &TenantName,
+    page: &Page<UserName>,
+) -> Result<Listed<Versioned<User>, UserName>, StoreError> {
+    let select = format!(
+        "SELECT {COLUMNS} FROM users WHERE tenant = ?1 AND name > ?2 ORDER BY name LIMIT ?3"
+    );
+    let mut select = sql.prepare_cached(&select)?;
+    let after = page.after.as_ref().map_or("", UserName::as_str);
+    let mut rows = select.query(params![tenant.as_str(), after, page.limit])?;
+    let mut users = Vec::new();
+    while let Some(row) = rows.next()? {
+        users.push(read(row)?);
+    }
+    Ok(Listed::new(users, page.limit, |last| last.value.name.clone()))
+}
+
+fn read(row: &rusqlite::Row<'_>) -> Result<Versioned<User>, StoreError> {
     let mut columns = Columns::of("users", 2, row);
     let (tenant, name) = (columns.text("tenant")?, columns.text("name")?);
     let version = columns.next("version")?;
@@ -86,7 +110,7 @@ pub(super) fn load_and<T>(
         profile,
         created_at,
     };
-    Ok(Some((Versioned { value, version }, then()?)))
+    Ok(Versioned { value, version })
 }
 
 /// The version of a user's row, if there is one.

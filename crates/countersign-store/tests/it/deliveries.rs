@@ -1,9 +1,12 @@
 //! The ledger's contract on deliveries: claim, settle, give up and replay.
 
-use countersign_core::delivery::{
-    Capacity, Delivery, DeliveryKind, Destination, Settlement, Verdict,
-};
+use core::time::Duration;
+
+use countersign_core::delivery::capacity::{Capacity, Health};
+use countersign_core::delivery::{Delivery, DeliveryKind, RetryPolicy, Settlement, Verdict};
+use countersign_core::event::{Actor, EventKind, Subject};
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
+use countersign_core::limits::DUE_PER_CLAIM_MAX;
 use countersign_core::port::{Claim, Claimed, Committed, Ledger, Page, Settle, TransactionChange};
 use countersign_core::push::{Provider, Push, Retirement};
 use countersign_core::push_policy::{Contact, PushSnapshot, PushState, Pushed};
@@ -25,7 +28,7 @@ fn acme() -> TenantName {
 /// The settlement of a claimed delivery that was accepted.
 pub(crate) fn settled(delivery: &Delivery) -> Settlement {
     Settlement {
-        tenant: delivery.destination.tenant.clone(),
+        tenant: delivery.destination.tenant().clone(),
         id: delivery.id,
         lease: delivery.lease,
         verdict: Verdict::Done,
@@ -41,11 +44,17 @@ async fn settle(store: &Store, delivery: &Delivery, verdict: Verdict) {
 /// Commits a transaction with a callback to this host. The delivery's id is the transaction's
 /// number.
 async fn owe(store: &Store, number: u128, tenant: &str, host: &str) {
-    let callback = Some(Callback { url: format!("https://{host}/done?x=/"), headers: vec![] });
+    owe_at(store, number, tenant, &format!("https://{host}/done?x={number}")).await;
+}
+
+/// Commits a transaction with a callback to this URL.
+async fn owe_at(store: &Store, number: u128, tenant: &str, url: &str) {
+    let callback = Some(Callback { url: url.to_owned(), headers: vec![] });
     let with_deliveries =
         waiting(TransactionSpec { tenant: tenant.parse().unwrap(), callback, ..spec(number) });
     let with_deliveries =
         world::with_deliveries(commit(with_deliveries, None), &[(number, DeliveryKind::Callback)]);
+    let with_deliveries = TransactionChange { open_max: u16::MAX, ..with_deliveries };
     assert_eq!(store.step(with_deliveries).await.unwrap(), Committed::Written);
 }
 
@@ -67,26 +76,23 @@ async fn a_delivery_is_claimed_by_one_node_until_its_lease_ends() {
         };
         // Due at once: at the time of the event, 100. Callbacks and pushes have separate
         // capacities.
-        let mut call = due(100, 1).await;
-        let push = call.split_off(1);
+        let mut push = due(100, 1).await;
+        let call = push.split_off(1);
         assert_eq!(seen(&push), [(8, 0, 1)]);
-        let endpoint = push[0].destination.endpoint.to_string();
-        assert_eq!(
-            (&push[0].kind, &*endpoint),
-            (&DeliveryKind::Push(device_id(1)), "push/apns/app")
-        );
+        let host = push[0].destination.host().to_string();
+        assert_eq!((&push[0].kind, &*host), (&DeliveryKind::Push(device_id(1)), "push/apns/app"));
         assert_eq!(seen(&call), [(7, 0, 1)]);
         assert_eq!(
-            (&call[0].kind, &*call[0].destination.endpoint.to_string()),
+            (&call[0].kind, &*call[0].destination.host().to_string()),
             (&DeliveryKind::Callback, "bank.example")
         );
         assert_eq!(call[0].queued_at, Timestamp(100));
         assert_eq!(due(149, 9).await, []);
         let again = due(150, 9).await;
-        assert_eq!(seen(&again), [(7, 1, 2), (8, 1, 2)], "their leases have ended");
+        assert_eq!(seen(&again), [(8, 1, 2), (7, 1, 2)], "their leases have ended");
 
-        settle(&store, &again[0], Verdict::Retry(Timestamp(5_000))).await;
-        settle(&store, &again[1], Verdict::Done).await;
+        settle(&store, &again[1], Verdict::Retry(Timestamp(5_000))).await;
+        settle(&store, &again[0], Verdict::Done).await;
         assert_eq!(due(4_999, 9).await, []);
         let last = due(5_000, 9).await;
         assert_eq!(seen(&last), [(7, 2, 3)]);
@@ -124,24 +130,56 @@ async fn each_destination_of_each_tenant_gets_its_share_of_the_capacity() {
         owe(&store, 7, "acme", "fast.example:8443").await;
         owe(&store, 8, "beta", "slow.example").await;
         let mut capacity = Capacity::new(16, 2);
-        let ask = |capacity: &Capacity, after| Claim {
-            capacity: capacity.clone(),
-            after,
-            ..claim(100, 500, 16)
-        };
-        let claimed = store.claim(ask(&capacity, None)).await.unwrap();
-        assert_eq!(numbers(&claimed), [7, 1, 2, 8]);
-        let fast = Destination { tenant: acme(), endpoint: "fast.example:8443".parse().unwrap() };
-        assert_eq!(claimed.resume, Some(fast), "the next claim begins after it");
+        let ask = |capacity: &Capacity| Claim { capacity: capacity.clone(), ..claim(100, 500, 16) };
+        let claimed = store.claim(ask(&capacity)).await.unwrap();
+        assert_eq!(numbers(&claimed), [1, 7, 8, 2], "first, each destination gets one");
+        assert!(claimed.is_partial, "deliveries of the first one wait");
 
-        let slow = claimed.deliveries[1].destination.clone();
-        capacity.acquire(&slow, 2);
-        let claimed = store.claim(ask(&capacity, claimed.resume)).await.unwrap();
+        let slow = claimed.deliveries[0].destination.clone();
+        capacity.acquire(&slow);
+        capacity.acquire(&slow);
+        let claimed = store.claim(ask(&capacity)).await.unwrap();
         assert_eq!(numbers(&claimed), [0_u128; 0], "its permits are in use");
-        capacity.release(&slow);
-        assert_eq!(numbers(&store.claim(ask(&capacity, claimed.resume)).await.unwrap()), [3]);
-        capacity.limit([(slow, 0)]);
-        assert_eq!(numbers(&store.claim(ask(&capacity, None)).await.unwrap()), [0_u128; 0]);
+        capacity.release(&slow, false);
+        assert_eq!(numbers(&store.claim(ask(&capacity)).await.unwrap()), [3]);
+        capacity.release(&slow, false);
+        for _ in 0..10 {
+            let (first, longest) = (Duration::from_secs(2), Duration::from_mins(1));
+            let retry = RetryPolicy { first, longest, give_up_after: longest };
+            capacity.heard(&slow, Health::Outage(None), false, Timestamp(100), &retry);
+        }
+        assert_eq!(numbers(&store.claim(ask(&capacity)).await.unwrap()), [0_u128; 0]);
+        // Another path of the same client on the same host.
+        owe_at(&store, 9, "acme", "https://slow.example/other").await;
+        assert_eq!(numbers(&store.claim(ask(&capacity)).await.unwrap()), [9]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_many_due_deliveries_each_destination_still_gets_its_share() {
+    on_every_store(async |store| {
+        let many = u128::from(DUE_PER_CLAIM_MAX);
+        for number in 1..=many {
+            owe(&store, number, "acme", "busy.example").await;
+        }
+        owe_at(&store, many + 1, "acme", "https://busy.example/other").await;
+        owe(&store, many + 2, "acme", "zebra.example").await;
+        let mut capacity = Capacity::new(16, 2);
+        let (mut after, mut seen) = (None, Vec::new());
+        // One permit of the busy host is in use all the time, and the other one is given in turns.
+        for _ in 0..3 {
+            let ask = Claim { capacity: capacity.clone(), after, ..claim(100, 500, 16) };
+            let claimed = store.claim(ask).await.unwrap();
+            assert!(claimed.is_partial);
+            for delivery in &claimed.deliveries {
+                capacity.note_served(&delivery.destination);
+                seen.push(delivery.id.0);
+            }
+            after = claimed.resume;
+        }
+        assert!(seen.contains(&(many + 1)), "{seen:?}");
+        assert!(seen.contains(&(many + 2)), "{seen:?}");
     })
     .await;
 }
@@ -311,6 +349,11 @@ async fn an_unregistered_address_is_retired_unless_the_device_has_changed_since(
                 let dead = Push::Retired { provider, at, why: Retirement::Gone };
                 assert_eq!((found.value.push, found.version), (dead, 2), "{retired}");
             }
+            let events = store.events(Some(&acme()), Page::first(99)).await.unwrap().rows;
+            let told = events.iter().filter(|one| one.kind == EventKind::PushAddressRetired);
+            let told: Vec<_> = told.map(|one| (&one.actor, &one.subject, one.at)).collect();
+            let expected = (&Actor::Server, &Subject::Device(device_id(1)), Timestamp(77));
+            assert_eq!(told, if number == 1 { vec![] } else { vec![expected] });
         }
     })
     .await;

@@ -64,7 +64,7 @@ async fn assert_filled(store: &Store) {
     assert_eq!(device.payload_key.expose(), &PAYLOAD_KEY);
     let tenant = store.read().tenant(&acme()).await.unwrap().unwrap();
     let tokens = store.private_keys().prepare(&acme(), SigningRole::Tokens).await.unwrap();
-    assert_eq!(*tokens.public_key(), tenant.token_public_key);
+    assert_eq!(*tokens.public_key(), tenant.token_keys.newest);
     let claimed = store.claim(claim(500, 500, 9)).await.unwrap();
     assert_eq!(claimed.deliveries.len(), 1);
 }

@@ -5,6 +5,7 @@ use countersign_core::device::{Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Addition, IdentityKey};
 use countersign_core::id::{DeviceId, IdentityId, TenantName};
 use countersign_core::port::{Committed, DeviceFilter, Ledger as _, Page, UserWithDevices};
+use countersign_core::time::Timestamp;
 use countersign_core::user::{Lock, LockState};
 use countersign_store::Store;
 
@@ -24,6 +25,9 @@ fn identity(id: u128, labels: &[&str]) -> Identity {
         usage: Usage::Content,
         certificate: vec![1],
         chain: Vec::new(),
+        valid_until: Timestamp(1_000_000),
+        imported: false,
+        renewal: None,
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         proposed_labels: vec!["proposed".to_owned()],
         enabled: true,

@@ -3,7 +3,7 @@
 use countersign_core::device::DeviceStatus;
 use countersign_core::id::{ApiKeyId, SerialBase, SerialNumber, TenantName};
 use countersign_core::port::{Committed, Ledger as _, Page};
-use countersign_core::tenant::{ApiKey, KeyKind};
+use countersign_core::tenant::{ApiKey, CredentialState, KeyKind};
 use countersign_core::time::Timestamp;
 
 use crate::on_every_store;
@@ -16,6 +16,8 @@ fn key(id: u8, tenant: Option<&str>, kind: KeyKind) -> ApiKey {
         tenant: tenant.map(|name| name.parse().unwrap()),
         kind,
         digest: [id; 32],
+        state: CredentialState::Active,
+        not_after: id.is_multiple_of(2).then_some(Timestamp(9)),
         created_at: Timestamp(id.into()),
     }
 }

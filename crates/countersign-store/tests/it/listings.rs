@@ -8,7 +8,7 @@ use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::{Device, Identity};
 use countersign_core::id::{ApiKeyId, IdentityId, TenantName, UserName};
 use countersign_core::port::{DeviceFilter, Ledger as _, Listed, Page};
-use countersign_core::tenant::{ApiKey, KeyKind};
+use countersign_core::tenant::{ApiKey, CredentialState, KeyKind};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Transaction};
 use countersign_store::Store;
@@ -145,6 +145,8 @@ async fn tenants_and_api_keys_are_walked_in_order() {
                 tenant: name.map(|name| name.parse().unwrap()),
                 kind: KeyKind::BackEnd,
                 digest: [number; 32],
+                state: CredentialState::Active,
+                not_after: None,
                 created_at: Timestamp(5),
             };
             store.create_key(key).await.unwrap();

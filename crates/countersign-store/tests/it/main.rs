@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
+mod certificates;
 mod contract;
+mod credentials;
 mod deliveries;
 mod events;
 mod file;

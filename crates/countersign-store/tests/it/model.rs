@@ -1,9 +1,10 @@
 //! A simple model of a ledger: its expected contents in lists, and the operations on it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
+use countersign_core::delivery::capacity::Capacity;
 use countersign_core::delivery::{
-    Capacity, Delivery, DeliveryKind, Destination, Settlement, Verdict,
+    Delivery, DeliveryKind, Destination, Receiver, Settlement, Verdict,
 };
 use countersign_core::id::{DeliveryId, RequestKey, TenantName, UserName};
 use countersign_core::port::{
@@ -94,7 +95,6 @@ pub(crate) struct Model {
     pub(crate) devices: BTreeMap<TenantName, u32>,
     deliveries: Vec<OutboxEntry>,
     /// The `resume` of the last claim.
-    after: Option<Destination>,
     made: u128,
     /// The call to a store for the last operation, with its expected answer.
     pub(crate) last: Option<(StoreCall, String)>,
@@ -203,7 +203,7 @@ impl Model {
                     now: Timestamp(now),
                     lease_end: Timestamp(now + u64::from(*lease)),
                     capacity: Capacity::new((*permits).into(), (*destination_max).into()),
-                    after: self.after.clone(),
+                    after: None,
                 }))
             }
             Operation::Settle { which, late, verdict } => {
@@ -212,7 +212,7 @@ impl Model {
                     Some(index) => {
                         let delivery = &self.deliveries[index].delivery;
                         StoreCall::Settle(Settlement {
-                            tenant: delivery.destination.tenant.clone(),
+                            tenant: delivery.destination.tenant().clone(),
                             id: delivery.id,
                             lease: delivery.lease.wrapping_sub(u32::from(*late)),
                             verdict: *verdict,
@@ -273,7 +273,7 @@ impl Model {
             StoreCall::Settle(settlement) => {
                 let is_it = |outbox: &OutboxEntry| {
                     let delivery = &outbox.delivery;
-                    delivery.destination.tenant == settlement.tenant
+                    *delivery.destination.tenant() == settlement.tenant
                         && delivery.id == settlement.id
                         && delivery.lease == settlement.lease
                 };
@@ -298,7 +298,9 @@ impl Model {
                 for outbox in &mut self.deliveries {
                     let delivery = &mut outbox.delivery;
                     let is_asked = which.is_none_or(|id| id == delivery.id);
-                    if delivery.destination.tenant == *tenant && is_asked && outbox.due_at.is_none()
+                    if *delivery.destination.tenant() == *tenant
+                        && is_asked
+                        && outbox.due_at.is_none()
                     {
                         (outbox.due_at, delivery.queued_at, delivery.attempts) =
                             (Some(*now), *now, 0);
@@ -313,37 +315,41 @@ impl Model {
 
     /// The unsettled deliveries, in the order of the list.
     pub(crate) fn outbox(&self, tenant: &TenantName, dead_letters: bool) -> Vec<OutboxEntry> {
-        let theirs = self.deliveries.iter().filter(|u| u.delivery.destination.tenant == *tenant);
+        let theirs = self.deliveries.iter().filter(|u| *u.delivery.destination.tenant() == *tenant);
         theirs.filter(|outbox| !dead_letters || outbox.due_at.is_none()).cloned().collect()
     }
 
     fn claim(&mut self, claim: &Claim) -> Claimed {
-        let waiting = self.deliveries.iter().filter(|outbox| outbox.due_at.is_some());
-        let destinations: BTreeSet<Destination> =
-            waiting.map(|outbox| outbox.delivery.destination.clone()).collect();
-        let (before, behind): (Vec<_>, Vec<_>) = destinations
-            .into_iter()
-            .partition(|destination| claim.after.as_ref() >= Some(destination));
+        let mut due: Vec<usize> = (0..self.deliveries.len()).collect();
+        due.retain(|index| self.deliveries[*index].due_at.is_some_and(|at| at <= claim.now));
+        due.sort_by_key(|index| self.deliveries[*index].due_at);
+        let mut queues: Vec<(Destination, VecDeque<usize>)> = Vec::new();
+        for index in due {
+            let destination = &self.deliveries[index].delivery.destination;
+            match queues.iter_mut().find(|(other, _)| other == destination) {
+                Some((_, queue)) => queue.push_back(index),
+                None => queues.push((destination.clone(), VecDeque::from([index]))),
+            }
+        }
         let mut capacity = claim.capacity.clone();
-        let mut deliveries = Vec::new();
-        for destination in behind.into_iter().chain(before) {
-            let mut due: Vec<_> = self.deliveries.iter_mut().collect();
-            due.retain(|u| {
-                u.delivery.destination == destination && u.due_at.is_some_and(|at| at <= claim.now)
-            });
-            due.sort_by_key(|outbox| outbox.due_at);
-            due.truncate(capacity.available(&destination).into());
-            capacity.acquire(&destination, due.len() as u16);
-            for outbox in due {
+        let (mut deliveries, mut is_partial) = (Vec::new(), false);
+        while !queues.is_empty() {
+            for (destination, queue) in &mut queues {
+                if capacity.available(destination, claim.now) == 0 {
+                    is_partial = true;
+                    queue.clear();
+                    continue;
+                }
+                capacity.acquire(destination);
+                let outbox = &mut self.deliveries[queue.pop_front().unwrap()];
                 outbox.due_at = Some(claim.lease_end);
                 outbox.delivery.lease += 1;
                 deliveries.push(outbox.delivery.clone());
                 outbox.delivery.attempts += 1;
             }
+            queues.retain(|(_, queue)| !queue.is_empty());
         }
-        let first = deliveries.first().map(|delivery: &Delivery| delivery.destination.clone());
-        self.after = first.or_else(|| claim.after.clone());
-        Claimed { deliveries, resume: self.after.clone() }
+        Claimed { deliveries, resume: claim.after.clone(), is_partial }
     }
 
     fn commit(&mut self, commit: &TransactionChange) -> Committed {
@@ -384,21 +390,21 @@ impl Model {
         };
         if let Event::Ended(_) = commit.event {
             self.deliveries.retain(|OutboxEntry { delivery, .. }| {
-                let is_its =
-                    delivery.transaction == spec.id && delivery.destination.tenant == spec.tenant;
+                let is_its = delivery.transaction == spec.id
+                    && *delivery.destination.tenant() == spec.tenant;
                 delivery.kind == DeliveryKind::Callback || !is_its
             });
         }
         for queued in &commit.deliveries {
-            let endpoint = match queued.kind {
+            let host = match queued.kind {
                 DeliveryKind::Callback => "bank.example",
                 DeliveryKind::Push(_) => "push/apns/app",
             };
             let delivery = Delivery {
                 id: queued.id,
                 destination: Destination {
-                    tenant: spec.tenant.clone(),
-                    endpoint: endpoint.parse().unwrap(),
+                    receiver: Receiver { tenant: spec.tenant.clone(), host: host.parse().unwrap() },
+                    endpoint: queued.destination.endpoint,
                 },
                 transaction: spec.id,
                 kind: queued.kind,

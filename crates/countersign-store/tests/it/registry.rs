@@ -32,10 +32,10 @@ async fn a_tenant_is_created_once_and_read_back() {
         assert!(store.read().tenant(&acme()).await.unwrap().is_none());
         for name in ["beta", "acme"] {
             let new = new_tenant(&store, name).await;
-            let key = new.tenant.token_public_key;
+            let keys = new.tenant.token_keys;
             assert_eq!(store.create_tenant(new).await.unwrap(), Committed::Written);
             let name = name.parse().unwrap();
-            assert_eq!(store.read().tenant(&name).await.unwrap().unwrap().token_public_key, key);
+            assert_eq!(store.read().tenant(&name).await.unwrap().unwrap().token_keys, keys);
         }
         let again = new_tenant(&store, "acme").await;
         assert_eq!(store.create_tenant(again).await.unwrap(), Committed::Exists);
@@ -76,7 +76,8 @@ async fn a_clients_id_and_name_are_each_unique_in_its_tenant() {
         assert_eq!(make(client("acme", "id2", "Shop")).await, Committed::Written);
         assert_eq!(make(client("beta", "id1", "Bank")).await, Committed::Written);
         let read = store.read().client(&acme(), &"id1".parse().unwrap()).await.unwrap().unwrap();
-        assert_eq!((read.name.as_str(), read.secret_digest), ("Bank", [3; 32]));
+        assert_eq!((read.version, read.value.name.as_str()), (1, "Bank"));
+        assert_eq!(read.value.secret.digest, [3; 32]);
         assert!(store.read().client(&acme(), &"id3".parse().unwrap()).await.unwrap().is_none());
         assert_eq!(make(client("beta", "id4", "Mill")).await, Committed::Written);
         for (id, tenant) in [("id2", Some("acme")), ("id4", Some("beta")), ("id3", None)] {
@@ -100,7 +101,7 @@ async fn a_clients_scopes_are_some_or_none_or_all() {
             let made = create_client(&store, made).await.0;
             assert_eq!(made.unwrap(), Committed::Written);
             let read = store.read().client(&acme(), &id.parse().unwrap()).await.unwrap().unwrap();
-            assert_eq!(read.scopes, scopes);
+            assert_eq!(read.value.scopes, scopes);
         }
     })
     .await;

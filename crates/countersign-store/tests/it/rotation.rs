@@ -33,7 +33,7 @@ async fn assert_opens(store: &Store) {
     let keys = store.private_keys();
     let tenant = store.read().tenant(&acme()).await.unwrap().unwrap();
     let tokens = keys.prepare(&acme(), SigningRole::Tokens).await.unwrap();
-    assert_eq!(*tokens.public_key(), tenant.token_public_key);
+    assert_eq!(*tokens.public_key(), tenant.token_keys.newest);
     let bank = "bank".parse().unwrap();
     assert!(keys.callback_macs(&acme(), &bank, b"message").await.unwrap().is_some());
 }

@@ -10,24 +10,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::Fault;
-use countersign_core::delivery::{Capacity, DeliveryKind, Destination, NewDelivery};
-use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Usage};
+use countersign_core::delivery::capacity::Capacity;
+use countersign_core::delivery::{DeliveryKind, Destination, NewDelivery, Receiver};
+use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Renewed, Usage};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
+use countersign_core::event::Actor;
 use countersign_core::id::{
     DeliveryId, DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
 };
 use countersign_core::port::{
-    Claim, Committed, Keys, Ledger, Preconditions, Signer as _, SigningRole, StoredMax,
+    Claim, Committed, Keys, Ledger, Preconditions, Signer as _, SigningRole, StoredMax, TokenKeys,
     TransactionChange,
 };
 use countersign_core::push::{Provider, Push, PushAddress, Registration, SubscriptionKeys};
+use countersign_core::role::Roles;
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
 use countersign_core::spec::{
     AcceptedFormats, Callback, Clocks, Content, Dialect, Document, MediaType, Operation,
     Recipients, Reference, TransactionSpec,
 };
-use countersign_core::tenant::{Client, NewTenant, Tenant};
+use countersign_core::tenant::{Client, ClientSecret, CredentialState, NewTenant, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Event, State, Take, TakeOrigin, Transaction};
 use countersign_proof::raw::{Algorithm, Hash};
@@ -43,7 +46,7 @@ pub(crate) fn tenant(name: &str) -> Tenant {
         name: name.parse().unwrap(),
         authority_certificate: b"certificate".to_vec(),
         roots: vec![b"certificate".to_vec(), vec![0, 255]],
-        token_public_key: [5; 65],
+        token_keys: TokenKeys::one([5; 65]),
         created_at: Timestamp(1),
     }
 }
@@ -58,7 +61,7 @@ pub(crate) async fn new_tenant(store: &impl HasKeys, name: &str) -> NewTenant {
     let (keys, tenant) = (store.private_keys(), tenant(name));
     let (_, authority_key) = keys.generate(&tenant.name, SigningRole::Authority).await.unwrap();
     let (tokens, token_key) = keys.generate(&tenant.name, SigningRole::Tokens).await.unwrap();
-    let tenant = Tenant { token_public_key: *tokens.public_key(), ..tenant };
+    let tenant = Tenant { token_keys: TokenKeys::one(*tokens.public_key()), ..tenant };
     NewTenant { tenant, authority_key, token_key }
 }
 
@@ -77,7 +80,11 @@ pub(crate) fn client(tenant: &str, id: &str, name: &str) -> Client {
         tenant: tenant.parse().unwrap(),
         id: id.parse().unwrap(),
         name: name.into(),
-        secret_digest: [3; 32],
+        roles: Roles::default(),
+        state: CredentialState::Active,
+        secret_number: 1,
+        secret: ClientSecret { digest: [3; 32], not_after: None },
+        secret_before: None,
         scopes: None,
         created_at: Timestamp(2),
     }
@@ -90,6 +97,7 @@ pub(crate) fn activation(tenant: &str, user: &str, id: u128) -> Activation {
         user: user.parse().unwrap(),
         code: Secret::new(CODE.to_vec()),
         not_after: Timestamp(1_000),
+        maker: Actor::Client("bank".parse().unwrap()),
         secret: false,
         chosen: true,
         labels: vec!["vip".into()],
@@ -117,6 +125,13 @@ pub(crate) fn device(tenant: &str, user: &str, number: u64, sequence: u32) -> De
             usage: Usage::Digest,
             certificate: vec![6, 7],
             chain: vec![vec![8], vec![9]],
+            valid_until: Timestamp(2_000_000),
+            imported: true,
+            renewal: Some(Box::new(Renewed {
+                request: [3; 32],
+                certificate: vec![10],
+                chain: vec![vec![11]],
+            })),
             labels: vec!["private".into(), "größer".into()],
             proposed_labels: vec!["ceo".into()],
             enabled: true,
@@ -291,8 +306,9 @@ pub(crate) fn with_deliveries(
         match kind {
             DeliveryKind::Callback => callback,
             DeliveryKind::Push(_) => {
-                let endpoint = "push/apns/app".parse().unwrap();
-                let destination = Destination { endpoint, ..callback.destination };
+                let host = "push/apns/app".parse().unwrap();
+                let receiver = Receiver { host, ..callback.destination.receiver };
+                let destination = Destination { receiver, ..callback.destination };
                 NewDelivery { kind: *kind, destination, ..callback }
             }
         }

@@ -76,8 +76,54 @@ pub struct NewIdentity {
     pub imported: Option<Imported>,
 }
 
+/// `POST /device/v1/identities/{id}/certificate`: a new certificate for an identity. Read strictly
+/// by the server.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renewal {
+    /// PKCS#10, DER, signed by its own key: the identity's present key, or a new one.
+    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CSR_BYTES_MAX>")]
+    pub csr: Vec<u8>,
+    /// The signature by the request's key over [`crate::key_proof::KeyStatement`].
+    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, KEY_PROOF_BYTES_MAX>")]
+    pub proof: Vec<u8>,
+    /// The signature over the same statement by the identity's present key, if the request is for
+    /// another one.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "key_proof")]
+    pub present_proof: Option<Vec<u8>>,
+    /// A certificate for the key by another authority; without one, the server issues it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// A key proof in base64, which may be absent.
+mod key_proof {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{KEY_PROOF_BYTES_MAX, base64, unbase64};
+
+    #[derive(Deserialize)]
+    struct Proof(#[serde(deserialize_with = "unbase64::<_, KEY_PROOF_BYTES_MAX>")] Vec<u8>);
+
+    pub(super) fn serialize<S: Serializer>(
+        proof: &Option<Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match proof {
+            Some(proof) => base64(proof, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
+        Proof::deserialize(deserializer).map(|Proof(proof)| Some(proof))
+    }
+}
+
 /// A certificate by another authority.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Imported {
     /// DER.
@@ -251,6 +297,33 @@ mod tests {
         assert!(serde_json::from_value::<NewIdentity>(more).is_err());
         let unproved = json!({"use": "content", "csr": "MAA="});
         assert!(serde_json::from_value::<NewIdentity>(unproved).is_err());
+    }
+
+    #[test]
+    fn a_renewal_round_trips_and_other_forms_are_refused() {
+        let whole = json!({
+            "csr": "MAA=", "proof": "AQ==", "present_proof": "Ag==",
+            "imported": {"certificate": "MAA=", "chain": ["MAAA"]},
+        });
+        for written in [whole.clone(), json!({"csr": "MAA=", "proof": "AQ=="})] {
+            let read: Renewal = serde_json::from_value(written.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap(), written);
+        }
+        for (at, value) in [
+            ("/csr", json!("MAA")),
+            ("/proof", json!("?")),
+            ("/present_proof", json!("AAAA".repeat(400))),
+            ("/present_proof", json!(null)),
+            ("/imported", json!({"certificate": "MAA="})),
+        ] {
+            let mut spoilt = whole.clone();
+            *spoilt.pointer_mut(at).unwrap() = value;
+            assert!(serde_json::from_value::<Renewal>(spoilt).is_err(), "{at}");
+        }
+        let mut more = whole;
+        more["use"] = json!("content");
+        assert!(serde_json::from_value::<Renewal>(more).is_err());
+        assert!(serde_json::from_value::<Renewal>(json!({"csr": "MAA="})).is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::event::Actor;
 use countersign_core::port::{Part, Query, QuerySubject};
 use countersign_core::refusal::{Fault, UserError, UserRefusal};
+use countersign_core::role::Role;
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
 use countersign_wire::code::ActivationCode;
@@ -81,7 +82,7 @@ async fn create(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::Enrol, &named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     let asked = ActivationRequest::of(request.uri())?;
     let new = NewCode::parse(&json(request).await?)?;
@@ -98,6 +99,7 @@ async fn create(
         user,
         code: Secret::new(code.as_str().as_bytes().to_vec()),
         not_after: new.not_after.unwrap_or(lasting),
+        maker: actor.clone(),
         secret: new.secret,
         chosen,
         labels: Vec::new(),
@@ -118,7 +120,7 @@ async fn list(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::Enrol, &named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     let asked = ActivationRequest::of(request.uri())?;
     let core = &kobil.authenticator.core;

@@ -8,6 +8,7 @@ use axum::response::IntoResponse as _;
 use axum::routing::MethodRouter;
 use bytes::Bytes;
 use countersign_core::id::UserName;
+use countersign_core::role::Role;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
@@ -64,9 +65,11 @@ impl<S: Send + Sync> FromRequestParts<S> for PathParams {
 }
 
 impl Kobil {
-    /// The authenticated caller, in the tenant that the realm names, or else the host.
+    /// The authenticated caller with this role, in the tenant that the realm names, or else the
+    /// host.
     pub(super) async fn caller(
         &self,
+        role: Role,
         named: &PathParams,
         uri: &Uri,
         headers: &HeaderMap,
@@ -75,7 +78,9 @@ impl Kobil {
             Some(realm) => realm.parse().map_err(|_| AuthError::NoTenant)?,
             None => self.authenticator.tenant_of_host(uri, headers)?,
         };
-        self.authenticator.bearer(&tenant, headers).await
+        let caller = self.authenticator.bearer(&tenant, headers).await?;
+        caller.check(role)?;
+        Ok(caller)
     }
 }
 

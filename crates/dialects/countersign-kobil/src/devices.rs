@@ -9,6 +9,7 @@ use countersign_core::event::Actor;
 use countersign_core::id::DeviceId;
 use countersign_core::port::Notifier as _;
 use countersign_core::refusal::{Fault, UserError, UserRefusal};
+use countersign_core::role::Role;
 use countersign_core::spec::Recipients;
 use serde::Serialize;
 use x509_cert::Certificate;
@@ -121,7 +122,7 @@ async fn list(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::People, &named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     let core = &kobil.authenticator.core;
     let found = core.read().user_with_devices(&caller.tenant, &user).await?;
@@ -174,7 +175,7 @@ impl Change {
         named: &PathParams,
         request: Request,
     ) -> Result<Response, DeviceProblem> {
-        let caller = kobil.caller(named, request.uri(), request.headers()).await?;
+        let caller = kobil.caller(Role::People, named, request.uri(), request.headers()).await?;
         let id = named.device.as_deref().unwrap_or("").trim();
         if id.is_empty() {
             return Err(render::NO_DEVICE.into());
@@ -196,7 +197,7 @@ async fn remove(
     named: PathParams,
     request: Request,
 ) -> Result<Response, DeviceProblem> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::People, &named, request.uri(), request.headers()).await?;
     let id = named.device.as_deref().unwrap_or("").trim();
     let id: DeviceId = id.parse().map_err(|_| render::BAD_DEVICE_TO_DELETE)?;
     let retired = DeviceStatus::Retired;

@@ -17,9 +17,9 @@ use serde::Serialize;
 
 use countersign_http::caller::AuthError;
 use countersign_http::json_members::BadBody;
-use countersign_node::log;
 use countersign_node::notifier::TooMany;
 use countersign_node::wait::WaitError;
+use countersign_node::{history, log};
 
 /// `{"data", "message", "status", "subSystem"}`, in the order of the vendor's sample.
 #[derive(Debug, Serialize)]
@@ -181,6 +181,7 @@ impl From<Fault> for KobilError {
 
 impl From<StartError> for KobilError {
     fn from(error: StartError) -> Self {
+        history::counted(&error);
         match error {
             Error::Refused(refusal) => match refusal {
                 StartRefusal::UnknownUser => USER_NOT_FOUND.into(),
@@ -190,6 +191,7 @@ impl From<StartError> for KobilError {
                 StartRefusal::UserLocked
                 | StartRefusal::DeviceLocked
                 | StartRefusal::NoIdentity
+                | StartRefusal::CertificateEnded
                 | StartRefusal::SeveralUsers
                 | StartRefusal::OtherOrder => Self::Conflict(sentence(refusal)),
             },
@@ -200,6 +202,7 @@ impl From<StartError> for KobilError {
 
 impl From<CancelError> for KobilError {
     fn from(error: CancelError) -> Self {
+        history::counted(&error);
         match error {
             // For a client, a transaction that cannot be cancelled does not exist.
             Error::Refused(
@@ -228,13 +231,16 @@ impl From<TooMany> for KobilError {
 
 impl From<UserError> for KobilError {
     fn from(error: UserError) -> Self {
+        history::counted(&error);
         match error {
             Error::Refused(refusal) => match refusal {
                 UserRefusal::UnknownUser => USER_NOT_FOUND.into(),
                 UserRefusal::UnknownDevice => DEVICE_NOT_FOUND.into(),
                 UserRefusal::ManyCodes => TOO_MANY_CODES.into(),
                 UserRefusal::BadExpiry => BAD_EXPIRY.into(),
-                UserRefusal::Exists | UserRefusal::Unchanged => Self::Conflict(sentence(refusal)),
+                UserRefusal::Exists | UserRefusal::Unchanged | UserRefusal::UnknownCode => {
+                    Self::Conflict(sentence(refusal))
+                }
             },
             Error::Failed(fault) => fault.into(),
         }
@@ -273,6 +279,10 @@ impl KobilError {
             Self::AuthError(stranger) => match stranger {
                 AuthError::NoTenant => TENANT_NOT_FOUND.into_response_for(by),
                 AuthError::NotAuthenticated => UNAUTHORIZED.into_response_for(by),
+                AuthError::NoRole(role) => {
+                    let sentence = format!("The client does not have the role {}", role.as_str());
+                    refused(StatusCode::FORBIDDEN, "FORBIDDEN", sentence, by)
+                }
                 AuthError::TooManyTries => TOO_MANY_REQUESTS.into_response_for(by),
                 AuthError::Failed => INTERNAL_ERROR.into_response_for(by),
             },

@@ -5,8 +5,10 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use countersign_core::engine::{Notify, SignatureRequest};
+use countersign_core::event::Actor;
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::Handle;
+use countersign_core::role::Role;
 use countersign_core::spec::{AcceptedFormats, Dialect, Operation};
 use countersign_core::transaction::Transaction;
 
@@ -51,7 +53,7 @@ async fn start(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::Ask, &named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     // The body is dropped before the wait.
     let start = Start::parse(&json(request).await?, &user)?;
@@ -109,7 +111,7 @@ async fn cancel(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::Ask, &named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     let body = json(request).await?;
     let cancel = Cancel::parse(&body)?;
@@ -119,7 +121,8 @@ async fn cancel(
     }
     let handle = Handle::Reference(caller.client.clone(), cancel.transaction_id.clone());
     let fits = |found: &Transaction| found.spec.user == user && cancel.covers(found);
-    let cancelled = core.cancel(&caller.tenant, &caller.client, &handle, fits).await?;
+    let actor = Actor::Client(caller.client.clone());
+    let cancelled = core.cancel(&actor, &caller.tenant, &handle, fits).await?;
     Ok(render::cancelled(&cancelled))
 }
 

@@ -11,6 +11,7 @@ use axum::response::Response;
 use axum::routing::{delete, get, post, put};
 use countersign_core::event::Actor;
 use countersign_core::refusal::{Fault, UserError, UserRefusal};
+use countersign_core::role::Role;
 use countersign_core::user::User;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -53,7 +54,7 @@ async fn create(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::People, &named, request.uri(), request.headers()).await?;
     let new = NewUser::parse(&json(request).await?)?;
     let core = &kobil.authenticator.core;
     let (name, profile) = (&new.name, Some(new.profile.as_str()));
@@ -115,7 +116,7 @@ async fn show(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::People, &named, request.uri(), request.headers()).await?;
     let found = kobil.authenticator.core.read().user(&caller.tenant, &named.user()?).await;
     let found = found?.ok_or(render::USER_NOT_FOUND)?;
     let info = UserInfo::of(&found.value)?;
@@ -128,7 +129,7 @@ async fn remove(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::People, &named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     let actor = Actor::Client(caller.client.clone());
     kobil.authenticator.core.delete_user(&actor, &caller.tenant, &user).await?;
@@ -142,7 +143,7 @@ async fn log_out(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::People, &named, request.uri(), request.headers()).await?;
     let actor = Actor::Client(caller.client.clone());
     match kobil.authenticator.core.log_out(&actor, &caller.tenant, &named.user()?).await {
         Ok(()) => Ok(render::LOGGED_OUT.with(Some(true), SubSystem::Users)),

@@ -78,7 +78,9 @@ impl Status {
             DeviceRefusal::PinRequired | DeviceRefusal::PinUnset | DeviceRefusal::PinOutOfTurn => {
                 Self::Permission
             }
-            DeviceRefusal::ManyIdentities | DeviceRefusal::KeyUsed => Self::Error,
+            DeviceRefusal::ManyIdentities | DeviceRefusal::KeyUsed | DeviceRefusal::KeyUnproved => {
+                Self::Error
+            }
         }
     }
 

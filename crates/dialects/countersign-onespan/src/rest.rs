@@ -24,7 +24,7 @@ use super::phone::{Asker, Phones};
 use countersign_http::body_limit;
 use countersign_http::caller::{AuthError, Authenticator};
 use countersign_http::listen::Peer;
-use countersign_node::log;
+use countersign_node::{history, log};
 
 /// The state that the handlers share.
 #[derive(Clone)]
@@ -229,6 +229,7 @@ impl Rest {
     fn told<T>(&self, outcome: Result<T, DeviceError>) -> Result<T, RestError> {
         outcome.map_err(|error| match error {
             Error::Refused(refusal) => {
+                history::refused(&refusal);
                 let (status, kind) = (Status::of_device(&refusal), refusal.kind());
                 info!(status = status.name(), kind, "A phone's call was refused: {refusal}");
                 RestError::Told(self.phones.told(status))
@@ -293,6 +294,8 @@ impl From<AuthError> for RestError {
     fn from(stranger: AuthError) -> Self {
         Self::Unasked(match stranger {
             AuthError::NoTenant | AuthError::NotAuthenticated => StatusCode::UNAUTHORIZED,
+            // Roles are for clients, and these callers are not clients.
+            AuthError::NoRole(_) => StatusCode::FORBIDDEN,
             AuthError::TooManyTries => StatusCode::TOO_MANY_REQUESTS,
             AuthError::Failed => StatusCode::SERVICE_UNAVAILABLE,
         })

@@ -1,8 +1,10 @@
-//! Authentication: an application by a token with the call's scope, or a device by a token of its
-//! own.
+//! Authentication: an application with the call's role by a token with the call's scope, or a
+//! device by a token of its own.
 
 use axum::extract::Request;
+use countersign_config::Scopes;
 use countersign_core::id::TenantName;
+use countersign_core::role::Role;
 use countersign_wire::jws;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -28,14 +30,15 @@ impl Either {
 }
 
 impl TrustedX {
-    /// Authenticates the application, whose token must have this scope.
+    /// Authenticates the application, whose token must have this scope. It needs the scope's role
+    /// as well, because its roles may have changed since the token was issued.
     pub(super) async fn application(
         &self,
         headers: &HeaderMap,
         scope: &str,
     ) -> Result<Caller, ProcessError> {
         let caller = self.holder(headers).await?;
-        permit(&caller, scope)?;
+        self.permit(&caller, scope)?;
         Ok(caller)
     }
 
@@ -59,14 +62,26 @@ impl TrustedX {
         self.holder(request.headers()).await.map(Either::Application)
     }
 
+    /// Checks that an application's token has this scope, and the application its role.
+    pub(super) fn permit(&self, caller: &Caller, scope: &str) -> Result<(), ProcessError> {
+        if !caller.scope.split(' ').any(|own| own == scope) {
+            return Err(ProcessError::OtherScope(scope.to_owned()));
+        }
+        Ok(caller.check(role_of(&self.rules.scopes, scope))?)
+    }
+
     async fn holder(&self, headers: &HeaderMap) -> Result<Caller, ProcessError> {
         let token = bearer(headers).ok_or(ProcessError::NoToken)?;
         Ok(self.authenticator.authenticate_token(token).await?)
     }
 }
 
-/// Checks that an application's token has this scope.
-pub(super) fn permit(caller: &Caller, scope: &str) -> Result<(), ProcessError> {
-    let has = caller.scope.split(' ').any(|own| own == scope);
-    if has { Ok(()) } else { Err(ProcessError::OtherScope(scope.to_owned())) }
+/// The role without which a scope allows nothing. Signing identities tell of users and their
+/// devices.
+pub(super) fn role_of(scopes: &Scopes, scope: &str) -> Role {
+    match scope {
+        scope if scope == scopes.sign => Role::Ask,
+        scope if scope == scopes.register => Role::Enrol,
+        _ => Role::People,
+    }
 }

@@ -10,6 +10,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
+use super::access::role_of;
 use super::context::TrustedX;
 use countersign_config::Scopes;
 use countersign_http::caller::{AuthError, Authenticator};
@@ -57,17 +58,21 @@ pub(super) async fn token(
         let form = Form::read(request).await?;
         form.asks_for_own_token()?;
         let (tenant, client) = form.client(&trustedx.authenticator, &tenant).await?;
-        let scope = granted(&trustedx.rules.scopes, &client, form.field("scope").as_deref())?;
+        let asked = form.field("scope");
+        let scope = granted(&trustedx.rules.scopes, &client.client, asked.as_deref())?;
         issue(&trustedx.authenticator, Issuer::AuthServer, &tenant.name, &client, scope).await
     };
     let token: Result<TokenResponse, Refusal> = token.await;
     token.into_response()
 }
 
-/// The scopes of a client's token: those that it asks for, or all that it may have.
+/// The scopes of a client's token: those that it asks for, or all that it may have. A scope needs
+/// its role.
 fn granted(scopes: &Scopes, client: &Client, asked: Option<&str>) -> Result<String, Refusal> {
-    let may =
-        |scope: &str| client.scopes.as_ref().is_none_or(|own| own.iter().any(|own| own == scope));
+    let may = |scope: &str| {
+        client.roles.has(role_of(scopes, scope))
+            && client.scopes.as_ref().is_none_or(|own| own.iter().any(|own| own == scope))
+    };
     let known: Vec<&str> = scopes.all().into_iter().filter(|scope| may(scope)).collect();
     let asked: Vec<&str> =
         asked.unwrap_or("").split(' ').filter(|scope| !scope.is_empty()).collect();
@@ -89,7 +94,7 @@ pub(super) async fn introspect(
         let form = Form::read(request).await?;
         let (tenant, _) = form.client(&trustedx.authenticator, &tenant).await?;
         let token = form.field("token").ok_or(NO_TOKEN)?;
-        Ok::<_, Refusal>(introspection(&trustedx.authenticator, &tenant, &token))
+        introspection(&trustedx.authenticator, &tenant, &token).await
     };
     match told.await {
         Ok(told) => {
@@ -99,9 +104,13 @@ pub(super) async fn introspect(
     }
 }
 
-fn introspection(authenticator: &Authenticator, tenant: &Tenant, token: &str) -> Introspection {
-    let held =
-        authenticator.tokens.verify(Issuer::AuthServer, tenant, token, authenticator.core.now());
+async fn introspection(
+    authenticator: &Authenticator,
+    tenant: &Tenant,
+    token: &str,
+) -> Result<Introspection, Refusal> {
+    let held = authenticator.introspect(Issuer::AuthServer, tenant, token).await;
+    let held = held.map_err(|_| FAILED)?;
     let told = |held: TokenClaims| ActiveToken {
         scope: held.scope.to_string(),
         client_id: held.client.to_string(),
@@ -111,10 +120,10 @@ fn introspection(authenticator: &Authenticator, tenant: &Tenant, token: &str) ->
         sub: held.client.to_string(),
         iss: authenticator.tokens.issuer(Issuer::AuthServer, &tenant.name),
     };
-    Introspection { active: held.is_some(), token: held.map(told) }
+    Ok(Introspection { active: held.is_some(), token: held.map(told) })
 }
 
-/// `GET /trustedx-authserver/oauth/{tenant}/keys`: the key that signs the tenant's tokens.
+/// `GET /trustedx-authserver/oauth/{tenant}/keys`: the keys that verify the tenant's tokens.
 pub(super) async fn keys(State(trustedx): State<TrustedX>, Path(tenant): Path<String>) -> Response {
     told(discovery::keys(&trustedx.authenticator, &tenant).await)
 }
@@ -139,25 +148,32 @@ pub(super) async fn own_keys(State(trustedx): State<TrustedX>, request: Request)
 
 fn told(keys: Result<Response, AuthError>) -> Response {
     keys.unwrap_or_else(|stranger| match stranger {
-        AuthError::NoTenant | AuthError::NotAuthenticated | AuthError::TooManyTries => {
-            NO_TENANT.into_response()
-        }
+        AuthError::NoTenant
+        | AuthError::NotAuthenticated
+        | AuthError::NoRole(_)
+        | AuthError::TooManyTries => NO_TENANT.into_response(),
         AuthError::Failed => FAILED.into_response(),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use countersign_core::role::{Role, Roles};
+    use countersign_core::tenant::{ClientSecret, CredentialState};
     use countersign_core::time::Timestamp;
 
     use super::*;
 
-    fn client(scopes: Option<&[&str]>) -> Client {
+    fn client(roles: &[Role], scopes: Option<&[&str]>) -> Client {
         Client {
             tenant: "acme".parse().unwrap(),
             id: "shop".parse().unwrap(),
             name: "Shop".into(),
-            secret_digest: [0; 32],
+            roles: roles.iter().copied().collect::<Roles>(),
+            state: CredentialState::Active,
+            secret_number: 1,
+            secret: ClientSecret { digest: [0; 32], not_after: None },
+            secret_before: None,
             scopes: scopes.map(|all| all.iter().map(ToString::to_string).collect()),
             created_at: Timestamp(0),
         }
@@ -167,9 +183,10 @@ mod tests {
     fn a_token_is_good_for_what_its_client_asks_and_may() {
         let [sign, profile, manage, register] = ["s", "p", "m", "r"].map(str::to_owned);
         let scopes = Scopes { sign, profile, manage, register };
-        let of = |may: Option<&[&str]>, asked: Option<&str>| {
-            granted(&scopes, &client(may), asked).map_err(|Refusal(_, error, _)| error)
+        let with = |roles: &[Role], may: Option<&[&str]>, asked: Option<&str>| {
+            granted(&scopes, &client(roles, may), asked).map_err(|Refusal(_, error, _)| error)
         };
+        let of = |may, asked| with(&Role::ALL, may, asked);
         assert_eq!(of(None, None), Ok("s p m r".into()));
         assert_eq!(of(None, Some("")), Ok("s p m r".into()));
         assert_eq!(of(None, Some("m  s m")), Ok("s m".into()));
@@ -178,5 +195,11 @@ mod tests {
         assert_eq!(of(Some(&["p"]), Some("p s")), Err("invalid_scope"));
         assert_eq!(of(Some(&["gone"]), Some("gone")), Err("invalid_scope"));
         assert_eq!(of(Some(&[]), None), Ok(String::new()));
+        for (role, all) in [(Role::Ask, "s"), (Role::People, "p m"), (Role::Enrol, "r")] {
+            assert_eq!(with(&[role], None, None), Ok(all.into()));
+            assert_eq!(with(&[role], Some(&["s", "p"]), Some("m")), Err("invalid_scope"));
+        }
+        assert_eq!(with(&[Role::Ask], None, Some("s m")), Err("invalid_scope"));
+        assert_eq!(with(&[], None, None), Ok(String::new()));
     }
 }

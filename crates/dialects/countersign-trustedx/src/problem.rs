@@ -16,9 +16,9 @@ use countersign_channel::answer::Refused;
 use countersign_http::body_limit;
 use countersign_http::caller::AuthError;
 use countersign_http::json_members::BadBody;
-use countersign_node::log;
 use countersign_node::notifier::TooMany;
 use countersign_node::wait::WaitError;
+use countersign_node::{history, log};
 
 /// The reason why a call failed.
 #[derive(Debug)]
@@ -95,11 +95,13 @@ impl From<Fault> for ProcessError {
 
 impl From<StartRefusal> for ProcessError {
     fn from(refusal: StartRefusal) -> Self {
+        history::refused(&refusal);
         let (status, error) = match refusal {
             StartRefusal::Quota(quota) => return Self::Quota(quota),
             StartRefusal::UnknownUser | StartRefusal::UnknownDevice | StartRefusal::NoIdentity => {
                 return no_identity();
             }
+            StartRefusal::CertificateEnded => (StatusCode::BAD_REQUEST, "invalid_request"),
             StartRefusal::SeveralUsers => (StatusCode::BAD_REQUEST, "invalid_request"),
             StartRefusal::UserLocked | StartRefusal::DeviceLocked => {
                 (StatusCode::FORBIDDEN, "access_denied")
@@ -113,6 +115,7 @@ impl From<StartRefusal> for ProcessError {
 
 impl From<CancelRefusal> for ProcessError {
     fn from(refusal: CancelRefusal) -> Self {
+        history::refused(&refusal);
         match refusal {
             CancelRefusal::Unknown => Self::Gone,
             CancelRefusal::Ended(_) | CancelRefusal::Late => {
@@ -124,11 +127,13 @@ impl From<CancelRefusal> for ProcessError {
 
 impl From<DeviceRefusal> for ProcessError {
     fn from(refusal: DeviceRefusal) -> Self {
+        history::refused(&refusal);
         let (status, error) = match refusal {
             DeviceRefusal::Unknown => return Self::Gone,
             DeviceRefusal::UnknownUser | DeviceRefusal::UnknownDevice => return no_identity(),
             DeviceRefusal::OtherForm
             | DeviceRefusal::BadProof(_)
+            | DeviceRefusal::KeyUnproved
             | DeviceRefusal::CodeWrong { .. } => (StatusCode::BAD_REQUEST, "invalid_signature"),
             DeviceRefusal::UserLocked
             | DeviceRefusal::DeviceLocked
@@ -218,6 +223,10 @@ impl From<AuthError> for ProcessError {
     fn from(stranger: AuthError) -> Self {
         match stranger {
             AuthError::NoTenant | AuthError::NotAuthenticated => Self::BadToken,
+            AuthError::NoRole(role) => {
+                let sentence = format!("the client does not have the role {}", role.as_str());
+                Self::Refused(StatusCode::FORBIDDEN, "access_denied", sentence)
+            }
             AuthError::TooManyTries => {
                 Self::Told(StatusCode::TOO_MANY_REQUESTS, "slow_down", "too many wrong tries")
             }

@@ -17,7 +17,7 @@ use countersign_proof::raw::Hash;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 
-use super::access::{Either, permit};
+use super::access::Either;
 use super::body::{Create, ProcessKind};
 use super::context::TrustedX;
 use super::extension::{Extensions, wait};
@@ -260,7 +260,7 @@ pub(super) async fn show(
 ) -> Answer {
     let found = match trustedx.either(request).await? {
         Either::Application(caller) => {
-            permit(&caller, &trustedx.rules.scopes.sign)?;
+            trustedx.permit(&caller, &trustedx.rules.scopes.sign)?;
             trustedx.own(&caller, &id).await?
         }
         Either::Device(device_auth) => {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::{Device, PinDigest};
 use countersign_core::engine::{Request, SignatureRequest};
+use countersign_core::event::Actor;
 use countersign_core::id::{DeviceId, TransactionId};
 use countersign_core::port::{Handle, Ledger as _};
 use countersign_core::refusal::{CancelRefusal, Error};
@@ -231,7 +232,8 @@ fn a_cancel_and_a_delete_read_their_transaction_once() {
                 fixture.engine.discard(tenant, client, spec.id, |_| true).await
             } else {
                 let handle = &Handle::Id(spec.id);
-                fixture.engine.cancel(tenant, client, handle, |_| true).await
+                let actor = Actor::Client(client.clone());
+                fixture.engine.cancel(&actor, tenant, handle, |_| true).await
             };
             assert!(ended.unwrap().state.is_ended());
             assert_eq!(fixture.faulty.interference.calls() - before, 2, "{is_deleted}");

@@ -174,7 +174,8 @@ impl<I: Interference> Fixture<I> {
 
     pub(crate) async fn cancel(&self, of: &Transaction) -> Result<Arc<Transaction>, CancelError> {
         let spec = &of.spec;
-        self.engine.cancel(&spec.tenant, &spec.client, &Handle::Id(spec.id), |_| true).await
+        let actor = Actor::Client(spec.client.clone());
+        self.engine.cancel(&actor, &spec.tenant, &Handle::Id(spec.id), |_| true).await
     }
 
     pub(crate) async fn offers(&self, phone: &Phone) -> Result<Vec<TransactionId>, ActorError> {

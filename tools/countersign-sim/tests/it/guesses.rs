@@ -259,6 +259,7 @@ fn activation(fixture: &SlowPlay, id: u128, code: &str) -> Activation {
         user: janes(0).user().clone(),
         code: Secret::new(code.as_bytes().to_vec()),
         not_after: fixture.now() + core::time::Duration::from_secs(9),
+        maker: OPERATOR.clone(),
         secret: false,
         chosen: true,
         labels: Vec::new(),

@@ -173,6 +173,7 @@ fn an_activation_code_is_created_once_for_a_known_user() {
             user: janes(0).user().clone(),
             code: Secret::new(b"BLUE-HORSE".to_vec()),
             not_after: fixture.time.now() + core::time::Duration::from_secs(9),
+            maker: OPERATOR.clone(),
             secret: false,
             chosen: true,
             labels: Vec::new(),

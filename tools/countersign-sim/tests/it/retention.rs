@@ -5,7 +5,8 @@ use core::time::Duration;
 use countersign_core::engine::Keep;
 use countersign_sim::changes::Changes as _;
 
-use countersign_core::delivery::{Capacity, Settlement, Verdict};
+use countersign_core::delivery::capacity::Capacity;
+use countersign_core::delivery::{Settlement, Verdict};
 use countersign_core::engine::SignatureRequest;
 use countersign_core::port::{Claim, Handle, Ledger, Settle};
 use countersign_core::refusal::{CancelRefusal, DeviceRefusal, StartRefusal};
@@ -108,7 +109,7 @@ fn a_transaction_stays_until_its_callback_is_delivered() {
             let callbacks = claim(now).await.into_iter();
             for delivery in callbacks.filter(|delivery| delivery.transaction == started.spec.id) {
                 let settlement = Settlement {
-                    tenant: delivery.destination.tenant.clone(),
+                    tenant: delivery.destination.tenant().clone(),
                     id: delivery.id,
                     lease: delivery.lease,
                     verdict,

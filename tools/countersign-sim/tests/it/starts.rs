@@ -5,6 +5,8 @@ use core::time::Duration;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::{DeviceStatus, Usage};
 use countersign_core::engine::{Notify, SignatureRequest};
+use countersign_core::event::Actor;
+use countersign_core::id::ClientId;
 use countersign_core::port::{Clock, Handle, Ledger as _};
 use countersign_core::push::Push;
 use countersign_core::refusal::{CancelRefusal, StartRefusal};
@@ -252,17 +254,21 @@ fn only_the_client_that_started_a_transaction_can_cancel_it_and_only_for_its_use
         let spec = &started.spec;
         let key = Handle::Key(spec.request_key);
         let other = "other".parse().unwrap();
+        let actor = |client: &ClientId| Actor::Client(client.clone());
         for (tenant, client, user) in [
             (&spec.tenant, &other, &spec.user),
             (&spec.tenant, &spec.client, joes().user()),
             (betas().tenant(), &spec.client, &spec.user),
         ] {
-            let answer =
-                fixture.engine.cancel(tenant, client, &key, |found| found.spec.user == *user).await;
+            let answer = fixture
+                .engine
+                .cancel(&actor(client), tenant, &key, |found| found.spec.user == *user)
+                .await;
             assert_eq!(refusal(answer), CancelRefusal::Unknown);
         }
         assert_eq!(fixture.outcome(&started).await, None);
-        let cancelled = fixture.engine.cancel(&spec.tenant, &spec.client, &key, |_| true).await;
+        let cancelled =
+            fixture.engine.cancel(&actor(&spec.client), &spec.tenant, &key, |_| true).await;
         assert_eq!(cancelled.unwrap().spec.id, spec.id);
         assert_eq!(fixture.outcome(&started).await, Some(Outcome::Cancelled));
         fixture.cancel(&started).await.unwrap();

@@ -44,7 +44,7 @@ impl DemoRun<'_> {
     pub(super) async fn onespan(&mut self, set: &Set) -> anyhow::Result<Vec<String>> {
         let make = async {
             let (tenant, kind) = (Some(&set.tenant.name), KeyKind::FrontEnd);
-            Ok(key::make(&set.admin, tenant, kind).await?.1)
+            Ok(key::make(&set.admin, tenant, kind, None).await?.1)
         };
         let kept = "front-end, for the phones".to_owned();
         let key = self.stage.step("An API key for her app", make, |_| kept).await?;

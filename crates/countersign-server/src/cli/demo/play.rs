@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use countersign_core::id::{TenantName, UserName};
+use countersign_core::role::Roles;
 use countersign_core::tenant::Tenant;
 use countersign_device::PhoneFile;
 use tokio::time::{interval, timeout};
@@ -15,7 +16,7 @@ use super::home::Home;
 use super::process::{Process, log_tail};
 use super::stage::{self, Terminal};
 use crate::cli::admin::{Admin, LedgerArgs};
-use crate::cli::client::Credentials;
+use crate::cli::client::{Credentials, NewClient};
 use crate::cli::device::said::DeviceEvent;
 use crate::cli::{activation, answer, client, tenant, user};
 use countersign_http::tls::own_ca;
@@ -260,7 +261,9 @@ async fn credentials(
     tenant: &TenantName,
     home: &Home,
 ) -> anyhow::Result<Credentials> {
-    if let Some(made) = client::create(admin, tenant, CLIENT, None).await? {
+    let (roles, scopes, valid) = (Roles::default(), None, None);
+    let new = NewClient { name: CLIENT, roles, scopes, valid };
+    if let Some(made) = client::create(admin, tenant, new).await? {
         home.write(CREDENTIALS, &serde_json::to_vec_pretty(&made)?)?;
         return Ok(made);
     }

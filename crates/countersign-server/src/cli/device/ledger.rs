@@ -9,11 +9,13 @@ use countersign_core::id::{DeviceId, TenantName, UserName};
 use countersign_core::port::all_pages;
 use countersign_core::push::Push;
 use countersign_core::refusal::{UserError, UserRefusal};
+use countersign_core::time::Timestamp;
 use serde::Serialize;
 
 use crate::cli::admin::{Admin, LedgerArgs};
 use crate::cli::answer;
 use crate::cli::table::Table;
+use crate::cli::validity::Validity;
 use countersign_http::time_format;
 
 /// List the devices of a tenant or of one user, without retired ones.
@@ -55,6 +57,8 @@ struct DeviceView {
     /// Its push registration; null if it cannot be woken.
     push: Option<ShownPush>,
     enrolled_at: String,
+    /// The first end of the certificates of its enabled identities; null if it has none.
+    certificates_until: Option<String>,
     identities: Vec<ShownIdentity>,
 }
 
@@ -76,6 +80,10 @@ struct ShownIdentity {
     /// The labels that the device proposed.
     proposed_labels: Vec<String>,
     enabled: bool,
+    #[serde(flatten)]
+    validity: Validity,
+    /// Whether another authority than the tenant's own issued the certificate.
+    imported: bool,
     /// Base64 of DER.
     certificate: String,
     /// Base64 of DER, the issuer first.
@@ -92,7 +100,8 @@ impl ListDevices {
         let (read, filter) = (admin.core.read(), self.user.as_ref().into());
         let page = async |page| read.devices(&self.tenant, filter, page).await;
         let devices = all_pages(page).await?;
-        let shown: Vec<DeviceView> = devices.iter().map(|device| shown(&device.value)).collect();
+        let shown: Vec<DeviceView> =
+            devices.iter().map(|device| shown(&device.value, admin.now())).collect();
         answer::print(admin.json, &shown, || table(&shown))?;
         admin.close().await
     }
@@ -125,14 +134,15 @@ impl DeviceArgs {
             }
             Err(error) => return Err(error.into()),
         };
-        answer::print(admin.json, &shown(&device), || {
+        answer::print(admin.json, &shown(&device, admin.now()), || {
             format!("Device {id} ({}) is {}.", device.serial_number, status.as_str())
         })?;
         admin.close().await
     }
 }
 
-fn shown(device: &Device) -> DeviceView {
+fn shown(device: &Device, now: Timestamp) -> DeviceView {
+    let first_end = device.identities.iter().filter(|one| one.enabled).map(|one| one.valid_until);
     let about = device.about.clone();
     DeviceView {
         device_id: device.id.to_string(),
@@ -147,7 +157,8 @@ fn shown(device: &Device) -> DeviceView {
         pin_set: device.pin.is_some(),
         push: shown_push(&device.push),
         enrolled_at: time_format::exact(device.enrolled_at),
-        identities: device.identities.iter().map(shown_identity).collect(),
+        certificates_until: first_end.min().map(|end| time_format::of_seconds(end.seconds())),
+        identities: device.identities.iter().map(|one| shown_identity(one, now)).collect(),
     }
 }
 
@@ -169,20 +180,31 @@ fn shown_push(push: &Push) -> Option<ShownPush> {
     }
 }
 
-fn shown_identity(identity: &Identity) -> ShownIdentity {
+fn shown_identity(identity: &Identity, now: Timestamp) -> ShownIdentity {
     ShownIdentity {
         id: identity.id.to_string(),
         usage: identity.usage.as_str(),
         labels: identity.labels.clone(),
         proposed_labels: identity.proposed_labels.clone(),
         enabled: identity.enabled,
+        validity: Validity::of_path(&identity.certificate, identity.valid_until, now),
+        imported: identity.imported,
         certificate: BASE64.encode(&identity.certificate),
         chain: identity.chain.iter().map(|der| BASE64.encode(der)).collect(),
     }
 }
 
 fn table(devices: &[DeviceView]) -> String {
-    let head = ["DEVICE", "SERIAL NUMBER", "USER", "STATE", "NAME", "PLATFORM", "ENROLLED"];
+    let head = [
+        "DEVICE",
+        "SERIAL NUMBER",
+        "USER",
+        "STATE",
+        "NAME",
+        "PLATFORM",
+        "ENROLLED",
+        "CERTIFICATES UNTIL",
+    ];
     let mut table = Table::new(&head);
     for shown in devices {
         table.row(&[
@@ -193,6 +215,7 @@ fn table(devices: &[DeviceView]) -> String {
             &shown.name,
             &shown.platform,
             &shown.enrolled_at,
+            shown.certificates_until.as_deref().unwrap_or_default(),
         ]);
     }
     table.text(

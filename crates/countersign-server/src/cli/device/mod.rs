@@ -1,8 +1,10 @@
 //! `countersign device …`: a device on the command line, and the devices in the ledger.
 
 mod enrol;
+mod goodbye;
 mod import;
 mod ledger;
+mod renew;
 mod run;
 pub(super) mod said;
 mod scan;
@@ -15,6 +17,8 @@ pub(super) enum Command {
     Enrol(enrol::Enrol),
     Run(run::Run),
     Import(import::Import),
+    Renew(renew::Renew),
+    Goodbye(goodbye::Goodbye),
     Scan(scan::Scan),
     List(ledger::ListDevices),
     /// Lock a device: until `unlock` it can neither take nor finish transactions.
@@ -29,6 +33,8 @@ impl Command {
             Self::Enrol(enrol) => enrol.run().await,
             Self::Run(run) => run.run().await,
             Self::Import(import) => import.run().await,
+            Self::Renew(renew) => renew.run().await,
+            Self::Goodbye(goodbye) => goodbye.run().await,
             Self::Scan(scan) => scan.run().await,
             Self::List(list) => list.run().await,
             Self::Lock(one) => one.lock().await,

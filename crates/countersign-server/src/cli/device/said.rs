@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::frame::frame;
 use crate::cli::paint::Paint;
+use countersign_http::time_format;
 
 /// An event of a device, as `device run --json` prints it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -17,6 +18,11 @@ pub(in crate::cli) enum DeviceEvent {
     Connected,
     /// The server is unreachable; the device tries again by itself.
     Lost { why: String, again_in_seconds: u64 },
+    /// The certificate of an identity was renewed.
+    Renewed { identity: String, valid_until: String },
+    /// The certificate of an identity is due, and could not be renewed.
+    #[serde(rename = "not_renewed")]
+    NotRenewed { identity: String, why: String },
     /// A push arrived; `key` names the transaction, if the push does.
     Woken { key: Option<String> },
     /// A transaction is offered.
@@ -54,6 +60,15 @@ impl From<&Event<'_>> for DeviceEvent {
             Event::Connected => Self::Connected,
             Event::Lost { why, again_in } => {
                 Self::Lost { why: (*why).to_owned(), again_in_seconds: again_in.as_secs().max(1) }
+            }
+            Event::Renewed(renewed) => {
+                let identity = renewed.id.clone();
+                match &renewed.outcome {
+                    Ok(end) => {
+                        Self::Renewed { identity, valid_until: time_format::of_seconds(*end) }
+                    }
+                    Err(error) => Self::NotRenewed { identity, why: error.to_string() },
+                }
             }
             Event::Offered(offer) => Self::Offered {
                 id: offer.id.to_string(),
@@ -100,6 +115,14 @@ impl DeviceEvent {
             Self::Lost { why, again_in_seconds } => {
                 let why = display::line(why);
                 format!("{} {why}; trying again in {again_in_seconds} s", paint.bad("○"))
+            }
+            Self::Renewed { valid_until, .. } => {
+                let until = display::line(valid_until);
+                format!("{} A certificate was renewed; it is valid until {until}", paint.good("●"))
+            }
+            Self::NotRenewed { why, .. } => {
+                let why = display::line(why);
+                format!("{} A certificate ends and could not be renewed: {why}", paint.bad("✗"))
             }
             Self::Offered { .. } => return Vec::new(),
             Self::Shown {

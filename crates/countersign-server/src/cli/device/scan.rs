@@ -48,6 +48,8 @@ impl Scan {
         let mut device = Device::open(&PhoneFile::at(&self.file))?;
         device.prefer_codes(self.code);
         device.restrict_fetches(FetchPolicy::allowing(self.allow_fetch));
+        // A device whose certificates have ended would be offered nothing.
+        device.renew_due().await;
         let offer = device.scan(&self.text).await?;
         let once = Running { answer: self.answer.answer(), pin: self.pin, count: None };
         let tell = telling(self.json, Paint::new(self.color));

@@ -88,7 +88,7 @@ async fn a_rotation_that_is_killed_and_repeated_stops_no_device() {
     assert!(cluster.server.log().contains("master.key was read again"));
     assert!(!cluster.server.log().contains("corrupt"), "a row was called corrupt");
 
-    let events = cluster.server.cli(&["event", "list"]).unwrap();
+    let events = cluster.server.cli(&["history"]).unwrap();
     let kinds: Vec<_> = events.as_array().unwrap().iter().map(|event| &event["kind"]).collect();
     assert_eq!(kinds, ["master_key.rotated", "master_key.removed"]);
     cluster.server.kill();
@@ -132,7 +132,7 @@ async fn a_backup_under_load_is_restored_and_devices_go_on() {
     for name in ["ledger.db", "master.key", "tls/ca.key", "tls/server.key"] {
         assert_eq!(mode(&data.join(name)), 0o600, "{name}");
     }
-    let events = server.cli(&["event", "list"]).unwrap();
+    let events = server.cli(&["history"]).unwrap();
     assert_eq!(events[0]["kind"], "ledger.restored");
     assert_eq!(events[0]["details"], json!({"made_at": made["made_at"]}));
 

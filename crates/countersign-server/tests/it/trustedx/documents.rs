@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,6 +12,7 @@ use reqwest::{Method, StatusCode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{DOCUMENT, RAW, Shop, TRANSACTION, id, openssl_digest, openssl_verifies, transaction};
 use crate::receiver::{Act, Authority, Receiver};
@@ -183,7 +185,7 @@ async fn approves(test_device: &mut TestDevice) -> State {
             end = Some(state);
         }
     });
-    ran.await.unwrap();
+    timeout(Duration::from_secs(20), ran).await.expect("the process ends").unwrap();
     end.unwrap()
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{RAW, Shop, TRANSACTION, id, openssl_digest, raw, signs, transaction};
 use crate::test_device::TestDevice;
-use crate::test_server::TestServer;
+use crate::test_server::{ALL_ROLES, TestServer, credentials};
 
 /// Checks the format of the vendor's page on identities; in a list, without details.
 #[track_caller]
@@ -202,9 +202,8 @@ async fn another_tenants_identity_matches_nothing() {
     let jane = TestDevice::enrolled(&server, "jane", None).await;
     let own = jane.phone().identity(Use::Content).unwrap();
     server.cli(&["tenant", "create", "other"]).unwrap();
-    let made = server.cli(&["client", "create", "Shop", "--tenant", "other"]).unwrap();
-    let field = |name: &str| made[name].as_str().unwrap().to_owned();
-    let client = (field("client_id"), field("client_secret"));
+    let create = ["client", "create", "Shop", "--tenant", "other"];
+    let client = credentials(&server.cli(&[&create, &ALL_ROLES[..]].concat()).unwrap());
     let (_, token) = super::oauth::token_at(&server, "other", &client, "").await;
     let token = token["access_token"].as_str().unwrap().to_owned();
     let stranger = Shop { server: &server, token };

@@ -6,7 +6,7 @@ mod digest_url;
 mod documents;
 mod identities;
 mod links;
-mod oauth;
+pub(crate) mod oauth;
 mod processes;
 mod seed;
 

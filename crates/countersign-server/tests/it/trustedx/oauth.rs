@@ -12,7 +12,7 @@ use crate::test_server::{TestServer, read, until};
 const NAMES: &str = "urn:safelayer:eidas:sign:identity:";
 
 /// Requests a token from a tenant's authorization server.
-pub(super) async fn token_at(
+pub(crate) async fn token_at(
     server: &TestServer,
     tenant: &str,
     client: &(String, String),
@@ -100,10 +100,7 @@ async fn who_brings_no_token_is_told_what_to_bring_and_nothing_else() {
 async fn a_client_has_the_scopes_that_it_was_made_with() {
     let server = TestServer::new();
     let profile = format!("{NAMES}profile");
-    let made = ["client", "create", "Reader", "--tenant", "acme", "--scope", &profile];
-    let made = server.cli(&made).unwrap();
-    let field = |name: &str| made[name].as_str().unwrap().to_owned();
-    let reader = (field("client_id"), field("client_secret"));
+    let reader = server.client_with("Reader", &["--role", "people", "--scope", &profile]);
     let (status, token) = token_at(&server, "acme", &reader, "").await;
     assert_eq!((status.as_u16(), &token["scope"]), (200, &json!(profile)));
     let (status, refused) = token_at(&server, "acme", &reader, &format!("{NAMES}manage")).await;

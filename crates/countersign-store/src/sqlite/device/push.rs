@@ -117,21 +117,22 @@ pub(in super::super) fn load_sleeper(
 }
 
 /// Retires a device's address because it is no longer registered, if the device still has this
-/// version.
+/// version. Answers whether it did.
 pub(in super::super) fn retire(
     sql: &Connection,
     tenant: &TenantName,
     device: DeviceId,
     version: u32,
     at: Timestamp,
-) -> Result<(), StoreError> {
-    sql.prepare_cached(
-        "UPDATE devices SET version = version + 1, push_address = NULL, push_mark = NULL,
+) -> Result<bool, StoreError> {
+    let changed = sql
+        .prepare_cached(
+            "UPDATE devices SET version = version + 1, push_address = NULL, push_mark = NULL,
                 push_at = ?4, push_retired = 'gone'
           WHERE tenant = ?1 AND id = ?2 AND version = ?3 AND push_address IS NOT NULL",
-    )?
-    .execute(params![tenant.as_str(), number(device.number()), version, moment(at)])?;
-    Ok(())
+        )?
+        .execute(params![tenant.as_str(), number(device.number()), version, moment(at)])?;
+    Ok(changed > 0)
 }
 
 pub(super) fn read(

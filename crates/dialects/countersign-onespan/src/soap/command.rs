@@ -22,9 +22,9 @@ use crate::codes::Status;
 use crate::phone::{self, Asker};
 use countersign_http::caller::Caller;
 use countersign_http::qr;
-use countersign_node::log;
 use countersign_node::notifier::TooMany;
 use countersign_node::wait::{self, WaitError};
+use countersign_node::{history, log};
 
 /// The reason why a command failed.
 enum CommandError {
@@ -271,11 +271,15 @@ fn unknown() -> CommandError {
 
 impl From<StartRefusal> for CommandError {
     fn from(refusal: StartRefusal) -> Self {
+        history::refused(&refusal);
         let status = match refusal {
             StartRefusal::Quota(quota) => return Self::Unanswered(Fault::quota(quota)),
             StartRefusal::UnknownUser | StartRefusal::UnknownDevice => Status::NotFound,
             StartRefusal::UserLocked | StartRefusal::DeviceLocked => Status::Locked,
             StartRefusal::OtherOrder => Status::Exists,
+            StartRefusal::CertificateEnded => {
+                return Self::Told(Status::Error, Some(refusal.to_string()));
+            }
             StartRefusal::NoIdentity | StartRefusal::SeveralUsers | StartRefusal::TooManyOpen => {
                 Status::Error
             }
@@ -295,6 +299,7 @@ impl From<StartError> for CommandError {
 
 impl From<DeviceError> for CommandError {
     fn from(error: DeviceError) -> Self {
+        history::counted(&error);
         match error {
             Error::Refused(refusal) => Self::Told(Status::of_device(&refusal), None),
             Error::Failed(fault) => fault.into(),

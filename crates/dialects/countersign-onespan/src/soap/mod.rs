@@ -19,6 +19,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use countersign_core::role::Role;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Uri};
 use quick_xml::escape::escape;
@@ -86,10 +87,12 @@ fn is_xml(headers: &HeaderMap) -> bool {
 }
 
 impl Soap {
-    /// Authenticates the client by the id and secret of the request.
+    /// Authenticates the client by the id and secret of the request. Every command needs the role
+    /// `ask`: it starts a transaction, or is about one of the client's own.
     async fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, AuthError> {
         let (id, secret) = basic(headers).ok_or(AuthError::NotAuthenticated)?;
-        let client = self.authenticator.client(&id, &secret, address).await?;
-        Ok(Caller { tenant: client.tenant, client: client.id, name: client.name, scope: "".into() })
+        let caller = self.authenticator.client(&id, &secret, address).await?;
+        caller.check(Role::Ask)?;
+        Ok(caller)
     }
 }

@@ -222,6 +222,10 @@ impl From<AuthError> for Fault {
                 )),
                 ..Self::client(StatusCode::UNAUTHORIZED, "no such client, or another secret")
             },
+            AuthError::NoRole(role) => {
+                let sentence = format!("the client does not have the role {}", role.as_str());
+                Self::client(StatusCode::FORBIDDEN, sentence)
+            }
             AuthError::TooManyTries => Self::too_many(),
             AuthError::Failed => Self::failed(),
         }

@@ -4,7 +4,8 @@ use core::fmt;
 use core::time::Duration;
 use std::rc::Rc;
 
-use countersign_core::delivery::{Capacity, Delivery, Settlement, Verdict};
+use countersign_core::delivery::capacity::Capacity;
+use countersign_core::delivery::{Delivery, Settlement, Verdict};
 use countersign_core::device::DeviceStatus;
 use countersign_core::engine::{FinishMode, Keep, RawSubmission, SignatureRequest, Submission};
 use countersign_core::enrolment::{Activation, ActivationState};
@@ -13,9 +14,10 @@ use countersign_core::id::{ApiKeyId, IdentityId, TransactionId};
 use countersign_core::port::{Claim, Handle, StoredKey};
 use countersign_core::push::{Provider, PushAddress};
 use countersign_core::refusal::{Error, Fault, Refusal};
+use countersign_core::role::Roles;
 use countersign_core::secret::Secret;
 use countersign_core::spec::SignatureFormat;
-use countersign_core::tenant::{ApiKey, Client, KeyKind};
+use countersign_core::tenant::{ApiKey, Client, ClientSecret, CredentialState, KeyKind};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, End, Transaction};
 use countersign_sim::{Phone, RAW, RandomFaults, pin_digest};
@@ -155,7 +157,8 @@ impl Operation {
             What::Fail { id } => node.fail(tenant, device, id, "no screen".into()).await?,
             What::Cancel { id } => {
                 let client = &POPULATION.test_tenant(tenant.as_str()).client;
-                node.cancel(tenant, client, &Handle::Id(id), |found| {
+                let actor = Actor::Client(client.clone());
+                node.cancel(&actor, tenant, &Handle::Id(id), |found| {
                     found.spec.user == *self.phone.user()
                 })
                 .await?
@@ -239,7 +242,9 @@ impl Operation {
                 let digest = [number as u8; 32];
                 let (id, kind) = (ApiKeyId(number.into()), KeyKind::FrontEnd);
                 let tenant = Some(tenant.clone());
-                let key = ApiKey { id, tenant, kind, digest, created_at: node.now() };
+                let (state, not_after) = (CredentialState::Active, None);
+                let created_at = node.now();
+                let key = ApiKey { id, tenant, kind, digest, state, not_after, created_at };
                 Ok(node.create_api_key(operator, key).await?)
             }
             Act::RotateCallbackKey(begins) => {
@@ -301,8 +306,14 @@ async fn settle_one(node: &SimulatedNode) -> Result<Answer, SimulatedError> {
     let claim = Claim { now, lease_end, capacity: Capacity::new(4, 2), after: None };
     for Delivery { id, destination, lease, .. } in node.claim(claim).await?.deliveries {
         let (verdict, outcome) = (Verdict::Done, "200".into());
-        let settlement =
-            Settlement { tenant: destination.tenant, id, lease, verdict, outcome, at: now };
+        let settlement = Settlement {
+            tenant: destination.receiver.tenant,
+            id,
+            lease,
+            verdict,
+            outcome,
+            at: now,
+        };
         node.settle(settlement).await?;
     }
     Ok(Answer::Done)
@@ -344,6 +355,7 @@ fn activation(phone: &Phone, id: u128, now: Timestamp) -> Activation {
         user: phone.user().clone(),
         code: Secret::new(id.to_be_bytes().to_vec()),
         not_after: now + Duration::from_secs(5),
+        maker: Actor::Server,
         secret: false,
         chosen: false,
         labels: Vec::new(),
@@ -361,7 +373,11 @@ fn new_client(phone: &Phone, number: u32, now: Timestamp) -> Client {
         tenant: phone.tenant().clone(),
         id: format!("client-{number}").parse().expect("a name"),
         name: format!("Client {number}"),
-        secret_digest: [0; 32],
+        roles: Roles::default(),
+        state: CredentialState::Active,
+        secret_number: 1,
+        secret: ClientSecret { digest: [0; 32], not_after: None },
+        secret_before: None,
         scopes: None,
         created_at: now,
     }

@@ -1,0 +1,188 @@
+//! Rows of clients. Their callback keys are in `private_key.rs`.
+
+use countersign_core::id::{ClientId, TenantName};
+use countersign_core::port::{Committed, Listed, Page, StoredKey, TokenKeys, Versioned};
+use countersign_core::role::{Role, Roles};
+use countersign_core::tenant::{Client, ClientSecret, CredentialState};
+use rusqlite::{Connection, params};
+
+use super::column::{Columns, json, moment};
+use super::error::StoreError;
+use super::{private_key, tenant};
+
+/// The columns of a client, in the order in which [`read`] reads them.
+const COLUMNS: &str = "clients.tenant, clients.id, clients.version, clients.name, clients.roles,
+    clients.state, clients.secret_number, clients.secret_digest, clients.secret_not_after,
+    clients.secret_before_digest, clients.secret_before_not_after, clients.scopes,
+    clients.created_at";
+/// The number of these columns.
+const COLUMN_COUNT: usize = 13;
+
+/// A client and its callback key, prepared to be written.
+pub(super) struct Row {
+    pub(super) client: Client,
+    pub(super) callback_key: StoredKey,
+}
+
+impl Row {
+    pub(super) fn insert(&self, sql: &Connection) -> Result<Committed, StoreError> {
+        let client = &self.client;
+        tenant::check(sql, &client.tenant)?;
+        let made = sql
+            .prepare_cached(
+                "INSERT INTO clients (tenant, id, version, name, roles, state, secret_number,
+                                      secret_digest, secret_not_after, secret_before_digest,
+                                      secret_before_not_after, scopes, created_at)
+                 VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![
+                client.tenant.as_str(),
+                client.id.as_str(),
+                client.name,
+                written(client.roles),
+                client.state.as_str(),
+                client.secret_number,
+                client.secret.digest,
+                client.secret.not_after.map(moment),
+                client.secret_before.map(|before| before.digest),
+                client.secret_before.and_then(|before| before.not_after).map(moment),
+                client.scopes.as_ref().map(json),
+                moment(client.created_at),
+            ])?;
+        if made != 1 {
+            return Ok(Committed::Exists);
+        }
+        private_key::insert_callback_key(sql, &client.tenant, &client.id, &self.callback_key)?;
+        Ok(Committed::Written)
+    }
+}
+
+/// Writes a client's roles, state and secrets, if the client has this version.
+pub(super) fn change(
+    sql: &Connection,
+    client: &Client,
+    expected: u32,
+) -> Result<Committed, StoreError> {
+    let changed = sql
+        .prepare_cached(
+            "UPDATE clients SET version = version + 1, roles = ?4, state = ?5, secret_number = ?6,
+                                secret_digest = ?7, secret_not_after = ?8,
+                                secret_before_digest = ?9, secret_before_not_after = ?10
+              WHERE tenant = ?1 AND id = ?2 AND version = ?3",
+        )?
+        .execute(params![
+            client.tenant.as_str(),
+            client.id.as_str(),
+            expected,
+            written(client.roles),
+            client.state.as_str(),
+            client.secret_number,
+            client.secret.digest,
+            client.secret.not_after.map(moment),
+            client.secret_before.map(|before| before.digest),
+            client.secret_before.and_then(|before| before.not_after).map(moment),
+        ])?;
+    Ok(if changed == 1 { Committed::Written } else { Committed::Stale })
+}
+
+/// Removes a client; the ledger removes its callback keys with it.
+pub(super) fn delete(
+    sql: &Connection,
+    tenant: &TenantName,
+    id: &ClientId,
+) -> Result<Committed, StoreError> {
+    let gone = sql
+        .prepare_cached("DELETE FROM clients WHERE tenant = ?1 AND id = ?2")?
+        .execute([tenant.as_str(), id.as_str()])?;
+    Ok(if gone == 1 { Committed::Written } else { Committed::Stale })
+}
+
+/// Reads the client of that id, in this tenant or in any tenant.
+pub(super) fn load(
+    sql: &Connection,
+    tenant: Option<&TenantName>,
+    id: &ClientId,
+) -> Result<Option<Versioned<Client>>, StoreError> {
+    let which = if tenant.is_some() { "id = ?1 AND tenant = ?2" } else { "id = ?1 AND ?2 IS NULL" };
+    let select = format!("SELECT {COLUMNS} FROM clients WHERE {which}");
+    let mut select = sql.prepare_cached(&select)?;
+    let mut rows = select.query(params![id.as_str(), tenant.map(TenantName::as_str)])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    read(&mut Columns::of("clients", 2, row)).map(Some)
+}
+
+/// Reads a client, and the keys that verify its tenant's access tokens, with one statement.
+pub(super) fn load_holder(
+    sql: &Connection,
+    tenant: &TenantName,
+    id: &ClientId,
+) -> Result<Option<(Client, TokenKeys)>, StoreError> {
+    let select = format!(
+        "SELECT {COLUMNS}, tenants.token_public_key, tenants.token_key_before,
+                tenants.token_key_before_not_after
+           FROM clients JOIN tenants ON tenants.name = clients.tenant
+          WHERE clients.tenant = ?1 AND clients.id = ?2"
+    );
+    let mut select = sql.prepare_cached(&select)?;
+    let mut rows = select.query([tenant.as_str(), id.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let client = read(&mut Columns::of("clients", 2, row))?.value;
+    let keys = tenant::read_token_keys(&mut Columns::of("clients", 2, row).after(COLUMN_COUNT))?;
+    Ok(Some((client, keys)))
+}
+
+/// Lists the clients of a tenant, by id.
+pub(super) fn list(
+    sql: &Connection,
+    tenant: &TenantName,
+    page: &Page<ClientId>,
+) -> Result<Listed<Client, ClientId>, StoreError> {
+    let select =
+        format!("SELECT {COLUMNS} FROM clients WHERE tenant = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+    let mut select = sql.prepare_cached(&select)?;
+    let after = page.after.as_ref().map_or("", ClientId::as_str);
+    let mut rows = select.query(params![tenant.as_str(), after, page.limit])?;
+    let mut clients = Vec::new();
+    while let Some(row) = rows.next()? {
+        clients.push(read(&mut Columns::of("clients", 2, row))?.value);
+    }
+    Ok(Listed::new(clients, page.limit, |last| last.id.clone()))
+}
+
+fn read(columns: &mut Columns<'_>) -> Result<Versioned<Client>, StoreError> {
+    let tenant: TenantName = columns.text("tenant")?;
+    let id: ClientId = columns.text("id")?;
+    let version = columns.next("version")?;
+    let name = columns.next("name")?;
+    let roles: Vec<String> = columns.json("roles")?;
+    let role = |name: &String| Role::ALL.into_iter().find(|role| role.as_str() == name);
+    let roles: Option<Roles> = roles.iter().map(role).collect();
+    let roles = roles.ok_or_else(|| columns.corrupt("roles", "one is not the name of a role"))?;
+    let state = columns.one_of("state", CredentialState::ALL, CredentialState::as_str)?;
+    let secret_number = columns.next("secret_number")?;
+    let secret = ClientSecret {
+        digest: columns.bytes("secret_digest")?,
+        not_after: columns.moment_or_none("secret_not_after")?,
+    };
+    let before = columns.bytes_or_none("secret_before_digest")?;
+    let not_after = columns.moment_or_none("secret_before_not_after")?;
+    let value = Client {
+        tenant,
+        id,
+        name,
+        roles,
+        state,
+        secret_number,
+        secret,
+        secret_before: before.map(|digest| ClientSecret { digest, not_after }),
+        scopes: columns.json_or_none("scopes")?,
+        created_at: columns.moment("created_at")?,
+    };
+    Ok(Versioned { value, version })
+}
+
+/// Roles as a JSON array of their names.
+fn written(roles: Roles) -> String {
+    json(&roles.iter().map(Role::as_str).collect::<Vec<_>>())
+}
