@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use countersign_config::Overrides;
 use countersign_core::event::EventKind;
+use countersign_store::{OpenFor, SCHEMA};
 use serde::Serialize;
 
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use crate::backup::{self, Manifest, Restored, Sources};
+use crate::serve;
 
 /// Copies everything that a server needs to go on elsewhere, into one directory.
 ///
@@ -123,6 +125,10 @@ impl Restore {
         let restored = backup::restore(&self.directory, file, overrides)?;
         let view = RestoredView::of(&restored);
         let data = restored.config.store.data.clone();
+        if restored.summary.schema != SCHEMA {
+            // An older program's backup. The lock is held, so no server has the ledger.
+            serve::open(&restored.config, OpenFor::Serve)?.close().await?;
+        }
         let admin = Admin::with(restored.config, self.place.json)?;
         let details = vec![("made_at", view.made_at.clone())];
         admin.core.record_ledger_act(&admin.actor, EventKind::LedgerRestored, details).await?;
