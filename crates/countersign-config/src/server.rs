@@ -267,7 +267,8 @@ mod tests {
     fn read(text: &str) -> Result<ServerConfig, String> {
         let mut layers = Layers::compiled_in();
         layers.lay_file("c.toml".as_ref(), &format!("[server]\n{text}")).unwrap();
-        ServerConfig::read(&mut layers).map_err(|error| error.to_string())
+        let lifetimes = CertificatesConfig::read(&mut layers).map_err(|error| error.to_string())?;
+        ServerConfig::read(&mut layers, lifetimes).map_err(|error| error.to_string())
     }
 
     #[test]
