@@ -2,7 +2,7 @@
 
 use countersign_wire::body::{
     Content, Decline, EnrolmentAnswer, EnrolmentRequest, Fail, Finish, Offers, PinBody, PinChange,
-    PushAnswer, PushBody, RefusalBody, Take, Taken,
+    PushAnswer, PushBody, RefusalBody, Renewal, Take, Taken,
 };
 use countersign_wire::frame::{FromDevice, FromServer, Message};
 use countersign_wire::phone::Phone;
@@ -52,6 +52,7 @@ pub fn device_bodies(bytes: &[u8]) {
             read::<PushAnswer>(body);
             read::<Payload>(body);
             read::<RefusalBody>(body);
+            read::<Renewal>(body);
         }
     }
 }

@@ -35,12 +35,11 @@ pub(super) async fn renew(
         serde_json::from_slice(&device_auth.body).map_err(|_| Code::BadRequest)?;
     let identity: IdentityId = id.parse().map_err(|_| Code::NotFound)?;
     let AuthenticatedDevice { tenant, device, .. } = &device_auth;
-    let source = match &asked.imported {
-        Some(imported) => Source::Imported(imported),
-        None => {
-            let keys = &devices.0.private_keys;
-            Source::Issued(keys.prepare(tenant, SigningRole::Authority).await?)
-        }
+    let source = if let Some(imported) = &asked.imported {
+        Source::Imported(imported)
+    } else {
+        let keys = &devices.0.private_keys;
+        Source::Issued(keys.prepare(tenant, SigningRole::Authority).await?)
     };
     let core = &devices.0.core;
     let holder = core.read().device(tenant, *device).await?.ok_or(Code::Locked)?.value;

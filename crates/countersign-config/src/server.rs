@@ -284,7 +284,7 @@ mod tests {
     fn read(text: &str) -> Result<ServerConfig, String> {
         let mut layers = Layers::compiled_in();
         layers.lay_file("c.toml".as_ref(), &format!("[server]\n{text}")).unwrap();
-        let lifetimes = CertificatesConfig::read(&mut layers).unwrap();
+        let lifetimes = CertificatesConfig::read(&mut layers).map_err(|error| error.to_string())?;
         ServerConfig::read(&mut layers, lifetimes).map_err(|error| error.to_string())
     }
 

@@ -187,3 +187,39 @@ impl Usage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(renewal: Option<Box<Renewed>>) -> Identity {
+        Identity {
+            id: IdentityId(1),
+            usage: Usage::Content,
+            certificate: vec![2],
+            chain: Vec::new(),
+            valid_until: Timestamp(10_000),
+            imported: false,
+            renewal,
+            labels: Vec::new(),
+            proposed_labels: Vec::new(),
+            enabled: true,
+            status_reason: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_valid_until_the_end_of_its_last_second() {
+        let identity = identity(None);
+        assert!(identity.is_valid(Timestamp(10_999)));
+        assert!(!identity.is_valid(Timestamp(11_000)));
+    }
+
+    #[test]
+    fn a_selector_by_a_certificate_finds_the_identity_after_its_renewal_too() {
+        let before = Renewed { request: [0; 32], certificate: vec![1], chain: Vec::new() };
+        let renewed = identity(Some(Box::new(before)));
+        assert!(renewed.has_certificate(&[1]) && renewed.has_certificate(&[2]));
+        assert!(!renewed.has_certificate(&[3]) && !identity(None).has_certificate(&[1]));
+    }
+}

@@ -216,7 +216,7 @@ impl Device {
         let signature = finish.signature.clone();
         match self.finish(finish, &reconnect).await {
             Err(error) if error.code() == Some(Code::BadSignature) => {
-                self.approve_renewed(shown, match_code, &signature, error).await
+                Box::pin(self.approve_renewed(shown, match_code, &signature, error)).await
             }
             outcome => outcome,
         }

@@ -124,10 +124,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 }
             }
         }
-        let refused = match has_ended {
-            true => StartRefusal::CertificateEnded,
-            false => StartRefusal::NoIdentity,
-        };
+        let refused =
+            if has_ended { StartRefusal::CertificateEnded } else { StartRefusal::NoIdentity };
         Ok(user.ok_or(refused)?)
     }
 

@@ -71,7 +71,7 @@ impl Device {
             self.phone.identities.iter().filter(due).map(|one| one.id.clone()).collect();
         let mut renewed = Vec::new();
         for id in due {
-            let outcome = self.renew_identity(&id, None).await;
+            let outcome = Box::pin(self.renew_identity(&id, None)).await;
             renewed.push(Renewed { id, outcome });
         }
         renewed

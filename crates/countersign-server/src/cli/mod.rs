@@ -112,7 +112,7 @@ enum Noun {
 /// Runs the command; returns the process's exit status: 0, 1 if it failed, 2 if the command line is
 /// invalid.
 pub async fn run() -> i32 {
-    match Cli::parse().noun.run().await {
+    match Box::pin(Cli::parse().noun.run()).await {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("error: {}", answer::sentence(&error));

@@ -198,9 +198,9 @@ async fn a_start_that_only_ended_certificates_could_answer_is_refused_in_each_di
 
 #[tokio::test]
 async fn ends_are_counted_in_the_metrics_and_warned_of_in_the_log() {
-    let mut server = TestServer::new();
+    let mut server = TestServer::configured("[certificates]\nidentity_days = 10\nwarn_days = 20\n");
     server.user("jane");
-    let _jane = TestDevice::enrolled(&server, "jane", None).await;
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
     let count = async |server: &TestServer, name: &str| {
         let text = metrics(server).await;
         let line = text.lines().find(|line| line.starts_with(name));
@@ -210,6 +210,21 @@ async fn ends_are_counted_in_the_metrics_and_warned_of_in_the_log() {
     assert!(text.contains("# HELP countersign_certificates_ended "), "{text}");
     assert_eq!(count(&server, "countersign_certificates_ended{kind=\"server\"}").await, "0");
     assert!(!server.log().contains("certificates of signing identities have ended"));
+    assert_eq!(server.stop(), Some(0));
+    server.restart();
+    let ending = "countersign_certificates_ending{kind=\"identity\"}";
+    let counted = until("the ends are counted", async || {
+        metrics(&server).await.contains(ending).then_some(())
+    });
+    counted.await;
+    assert_eq!(count(&server, ending).await, "2");
+    let certificate = &jane.phone().identities[0].certificate;
+    let (from, end) = countersign_proof::validity(certificate).unwrap();
+    assert_eq!(end - from, 11 * 86_400, "ten days, and one to which it is dated back");
+    let first = "countersign_certificate_first_end_timestamp_seconds{kind=\"identity\"}";
+    assert_eq!(count(&server, first).await, end.to_string());
+    let warning = "0 certificates of signing identities have ended, and 2 end within 20 days";
+    assert!(server.log().contains(warning), "{}", server.log());
     end_all(&server, 1_000_000_000);
     assert_eq!(server.stop(), Some(0));
     server.restart();
@@ -219,7 +234,7 @@ async fn ends_are_counted_in_the_metrics_and_warned_of_in_the_log() {
     });
     counted.await;
     assert_eq!(count(&server, ended).await, "2");
-    let warning = "2 certificates of signing identities have ended, and 0 end within 30 days";
+    let warning = "2 certificates of signing identities have ended, and 0 end within 20 days";
     assert!(server.log().contains(warning), "{}", server.log());
 }
 

@@ -136,7 +136,8 @@ CREATE TABLE identity_labels (
     PRIMARY KEY (tenant, label, user, sequence, identity)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX identities_by_device ON identities (tenant, device);
+-- With the end, so that the index has all that a removal needs.
+CREATE INDEX identities_by_device ON identities (tenant, device, valid_until);
 CREATE INDEX identities_by_end ON identities (valid_until) WHERE valid_until IS NOT NULL;
 CREATE INDEX identity_labels_by_device ON identity_labels (tenant, device);
 

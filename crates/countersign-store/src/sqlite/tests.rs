@@ -290,6 +290,7 @@ async fn hot_queries_use_their_index_and_sort_nothing() {
         (identity::DEVICE_OF.into(), "PRIMARY KEY"),
         (identity::COUNT.into(), "PRIMARY KEY"),
         (identity::DEVICES_WITH.into(), "PRIMARY KEY"),
+        (identity::ENDS.into(), "identities_by_end"),
         ("DELETE FROM identities WHERE tenant = ?1 AND device = ?2".into(), "identities_by_device"),
         (
             "DELETE FROM identity_labels WHERE tenant = ?1 AND device = ?2".into(),

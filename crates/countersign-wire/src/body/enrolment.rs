@@ -105,6 +105,7 @@ mod key_proof {
     #[derive(Deserialize)]
     struct Proof(#[serde(deserialize_with = "unbase64::<_, KEY_PROOF_BYTES_MAX>")] Vec<u8>);
 
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
     pub(super) fn serialize<S: Serializer>(
         proof: &Option<Vec<u8>>,
         serializer: S,

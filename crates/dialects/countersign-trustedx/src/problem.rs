@@ -101,8 +101,9 @@ impl From<StartRefusal> for ProcessError {
             StartRefusal::UnknownUser | StartRefusal::UnknownDevice | StartRefusal::NoIdentity => {
                 return no_identity();
             }
-            StartRefusal::CertificateEnded => (StatusCode::BAD_REQUEST, "invalid_request"),
-            StartRefusal::SeveralUsers => (StatusCode::BAD_REQUEST, "invalid_request"),
+            StartRefusal::CertificateEnded | StartRefusal::SeveralUsers => {
+                (StatusCode::BAD_REQUEST, "invalid_request")
+            }
             StartRefusal::UserLocked | StartRefusal::DeviceLocked => {
                 (StatusCode::FORBIDDEN, "access_denied")
             }

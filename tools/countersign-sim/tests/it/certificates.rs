@@ -54,7 +54,7 @@ impl Held {
 fn with_end(device: &mut Device, held: &Held) {
     device.identities.retain(|identity| identity.usage == Usage::Content);
     let identity = &mut device.identities[0];
-    identity.certificate = held.before.clone();
+    identity.certificate.clone_from(&held.before);
     let (_, end) = countersign_proof::validity(&identity.certificate).unwrap();
     identity.valid_until = Timestamp::of_seconds(end);
 }
