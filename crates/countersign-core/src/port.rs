@@ -30,6 +30,7 @@ pub use query::{
 pub use reader::Reader;
 
 use crate::delivery::{Capacity, Delivery, Destination, Settlement};
+use crate::device::Device;
 use crate::id::{TenantName, TransactionId, UserName};
 pub use crate::key::{PublicKey, SigningRole, StoredKey, TokenKeys};
 use crate::spec::Recipients;
@@ -131,6 +132,8 @@ pub enum Notification {
     Ended(Arc<Transaction>),
     /// A delivery was queued.
     NewDelivery,
+    /// A device was enrolled: the user's other devices tell their user.
+    DeviceAdded(Arc<Device>),
     /// The user, or some of the user's devices, were locked, logged out or deleted. Their channels
     /// are closed.
     Disconnect {

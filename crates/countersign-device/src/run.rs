@@ -4,7 +4,7 @@ use core::future::Future;
 use core::pin::Pin as Pinned;
 
 use countersign_wire::body::{
-    Code, DeclineReason, Ended, Match, Offer, Operation, RefusalBody, State,
+    Code, DeclineReason, Ended, Match, Offer, Operation, RefusalBody, State, UserDevice,
 };
 use countersign_wire::frame::Withdrawn;
 use countersign_wire::id::TransactionId;
@@ -67,6 +67,8 @@ pub enum Event<'a> {
         /// The pause before the next try.
         again_in: core::time::Duration,
     },
+    /// Another device of the user was enrolled; tell the user.
+    DeviceAdded(&'a UserDevice),
     /// A transaction was offered.
     Offered(&'a Offer),
     /// The transaction was taken; show it to the user.
@@ -119,6 +121,7 @@ pub async fn run(
                 (running.on_event)(Event::Lost { why: &why, again_in });
             }
             Notice::Withdrawn(withdrawn) => (running.on_event)(Event::Withdrawn(withdrawn)),
+            Notice::DeviceAdded(device) => (running.on_event)(Event::DeviceAdded(&device)),
             Notice::Offer(offer) => running.offered(&offer).await?,
         }
     }
@@ -264,6 +267,7 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
                     }
                     Notice::Offer(offer) => offers.push(offer),
                     Notice::Connected => (self.on_event)(Event::Connected),
+                    Notice::DeviceAdded(device) => (self.on_event)(Event::DeviceAdded(&device)),
                     Notice::Lost { why, again_in } => {
                         (self.on_event)(Event::Lost { why: &why, again_in });
                     }

@@ -337,5 +337,6 @@ fn phone(
         identities: Vec::new(),
         pin: None,
         pin_next: None,
+        known_devices: Vec::new(),
     })
 }

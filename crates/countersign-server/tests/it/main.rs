@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod added_devices;
 mod administration;
 mod bad_input;
 mod callbacks;

@@ -19,6 +19,9 @@ pub(in crate::cli) enum DeviceEvent {
     Lost { why: String, again_in_seconds: u64 },
     /// A push arrived; `key` names the transaction, if the push does.
     Woken { key: Option<String> },
+    /// Another device of the user was enrolled.
+    #[serde(rename = "device_added")]
+    DeviceAdded { device_id: String, name: String, platform: String, app: String },
     /// A transaction is offered.
     Offered { id: String, client: String, pin_required: bool },
     /// The transaction is shown to the user.
@@ -55,6 +58,12 @@ impl From<&Event<'_>> for DeviceEvent {
             Event::Lost { why, again_in } => {
                 Self::Lost { why: (*why).to_owned(), again_in_seconds: again_in.as_secs().max(1) }
             }
+            Event::DeviceAdded(device) => Self::DeviceAdded {
+                device_id: device.id.to_string(),
+                name: device.name.clone(),
+                platform: device.platform.clone(),
+                app: device.app.clone(),
+            },
             Event::Offered(offer) => Self::Offered {
                 id: offer.id.to_string(),
                 client: offer.client.clone(),
@@ -100,6 +109,14 @@ impl DeviceEvent {
             Self::Lost { why, again_in_seconds } => {
                 let why = display::line(why);
                 format!("{} {why}; trying again in {again_in_seconds} s", paint.bad("○"))
+            }
+            Self::DeviceAdded { device_id, name, platform, .. } => {
+                let (name, platform) = (display::line(name), display::line(platform));
+                format!(
+                    "{} Another device of yours was added: {name} ({platform}, {device_id}). \
+                     If it was not you, tell whoever runs this service",
+                    paint.bad("!")
+                )
             }
             Self::Offered { .. } => return Vec::new(),
             Self::Shown {
