@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use countersign_core::device::Device;
 use countersign_core::engine::{RawSubmission, Submission, Taken};
 use countersign_core::id::{DeviceId, IdentityId};
 use countersign_core::refusal::{
@@ -140,6 +141,18 @@ fn refused(refusal: &DeviceRefusal) -> RefusalBody {
         DeviceRefusal::ManyIdentities | DeviceRefusal::KeyUnproved => Code::BadRequest,
     };
     RefusalBody::new(code)
+}
+
+/// A device of the user, for the user's other devices.
+pub(super) fn user_device(device: &Device) -> body::UserDevice {
+    let id = countersign_wire::id::DeviceId::new(device.id.number());
+    body::UserDevice {
+        id: id.expect("the wire's device ids have the same bounds"),
+        name: device.about.name.clone(),
+        platform: device.about.platform.clone(),
+        app: device.about.app.clone(),
+        enrolled_at: since_epoch(device.enrolled_at),
+    }
 }
 
 /// An offer: it announces a transaction, without its content.

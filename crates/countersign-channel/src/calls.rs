@@ -87,13 +87,28 @@ pub(super) async fn offers(
         }
         tokio::select! {
             note = timeout(room.core.now().until(until), connection.next()) => match note {
-                Ok(Some(ConnectionEvent::Offer(_) | ConnectionEvent::Ended(_) | ConnectionEvent::Replaced)) => {}
+                Ok(Some(
+                    ConnectionEvent::Offer(_)
+                    | ConnectionEvent::Ended(_)
+                    | ConnectionEvent::DeviceAdded(_)
+                    | ConnectionEvent::Replaced,
+                )) => {}
                 Ok(Some(ConnectionEvent::Locked)) => return Err(Code::Locked.into()),
                 Ok(None) | Err(_) => return Ok(Json(body::Offers { offers })),
             },
             () = room.tasks.until_draining() => return Err(Code::Unavailable.into()),
         }
     }
+}
+
+/// `GET /device/v1/devices`: the user's devices.
+pub(super) async fn devices(
+    State(devices): State<Devices>,
+    request: Request,
+) -> Answer<body::UserDevices> {
+    let device_auth = devices.prove(request).await?;
+    let all = devices.0.core.devices_beside(&device_auth.tenant, device_auth.device).await?;
+    Ok(Json(body::UserDevices { devices: all.iter().map(answer::user_device).collect() }))
 }
 
 /// `POST /device/v1/transactions/{id}/take`

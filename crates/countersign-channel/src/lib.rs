@@ -158,6 +158,7 @@ pub fn router(devices: Devices) -> Router {
         .route("/device/v1/pin", known(put(calls::set_pin)))
         .route("/device/v1/push", known(put(push::register).get(push::registered)))
         .route("/device/v1/offers", known(get(calls::offers)))
+        .route("/device/v1/devices", known(get(calls::devices)))
         .route("/device/v1/transactions/{id}/take", known(post(calls::take)))
         .route("/device/v1/transactions/{id}/finish", known(post(calls::finish)))
         .route("/device/v1/transactions/{id}/decline", known(post(calls::decline)))

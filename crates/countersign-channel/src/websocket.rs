@@ -12,6 +12,7 @@ use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, WebSocketUpgrad
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use countersign_core::device::Device;
 use countersign_core::limits::{FRAME_BYTES_MAX, HELLO_WAIT_MAX};
 use countersign_core::refusal::{ActorError, ActorRefusal, Error};
 use countersign_core::session::{Reason, Session, SessionInput, SessionOutput};
@@ -68,7 +69,7 @@ pub(super) async fn open(
         .max_frame_size(FRAME_BYTES_MAX)
         .on_upgrade(move |socket| async move {
             let peer = peer.map(|Extension(peer)| peer);
-            let mut channel = Channel { devices, peer, socket, news: None };
+            let mut channel = Channel { devices, peer, socket, news: None, added: None };
             let close = channel.run().await;
             if let Some(close) = close {
                 Box::pin(channel.close(close)).await;
@@ -82,6 +83,8 @@ struct Channel {
     socket: WebSocket,
     /// The transaction of the latest notification, until it has been offered.
     news: Option<Arc<Transaction>>,
+    /// The device of the latest notification, until it has been reported.
+    added: Option<Arc<Device>>,
 }
 
 /// How a channel ends: with our close frame, or without one if the peer is gone.
@@ -117,7 +120,7 @@ impl Channel {
             while let Some(output) = session.poll() {
                 Box::pin(self.put(output, &who)).await?;
             }
-            self.news = None;
+            (self.news, self.added) = (None, None);
             let patience = self.now().until(session.deadline());
             let input = tokio::select! {
                 frame = self.socket.recv() => {
@@ -135,8 +138,14 @@ impl Channel {
                     SessionInput::Heard
                 }
                 note = connection.next() => {
-                    if let Some(ConnectionEvent::Offer(transaction)) = &note {
-                        self.news = Some(Arc::clone(transaction));
+                    match &note {
+                        Some(ConnectionEvent::Offer(offered)) => {
+                            self.news = Some(Arc::clone(offered));
+                        }
+                        Some(ConnectionEvent::DeviceAdded(added)) => {
+                            self.added = Some(Arc::clone(added));
+                        }
+                        _ => {}
                     }
                     input(note)
                 }
@@ -187,7 +196,22 @@ impl Channel {
         let session = Session::welcomed(open.iter().map(|open| open.spec.id), pace, core.now());
         let open = open.iter().map(|open| answer::offer(open)).collect();
         self.say(FromServer::answer(n, Message::Welcome(Welcome { open }))).await?;
+        self.say_added(who).await?;
         Ok((session, connection))
+    }
+
+    /// Reports the user's devices that were enrolled after this one, in case it was not connected
+    /// then. A device tells its user of each one once.
+    async fn say_added(&mut self, who: &AuthenticatedDevice) -> Result<(), Closed> {
+        let core = &self.devices.0.core;
+        let all = core.devices_beside(&who.tenant, who.device).await;
+        let all = all.map_err(|error| Some(closed_by(error)))?;
+        let later = all.iter().skip_while(|device| device.id != who.device).skip(1);
+        let later: Vec<_> = later.map(answer::user_device).collect();
+        for device in later {
+            self.say(FromServer::push(Message::DeviceAdded(device))).await?;
+        }
+        Ok(())
     }
 
     /// Performs an output of the session.
@@ -209,6 +233,12 @@ impl Channel {
                 let id = countersign_wire::id::TransactionId(id.bytes());
                 let why = answer::outcome_state(outcome);
                 self.say(FromServer::push(Message::Withdrawn(Withdrawn { id, why }))).await
+            }
+            SessionOutput::DeviceAdded(id) => {
+                let added = self.added.take().filter(|added| added.id == id);
+                let Some(added) = added else { return Ok(()) };
+                let added = answer::user_device(&added);
+                self.say(FromServer::push(Message::DeviceAdded(added))).await
             }
             SessionOutput::Ping => {
                 // A lock by another process sends no notification; it is detected here at the
@@ -304,6 +334,7 @@ fn input(note: Option<ConnectionEvent>) -> SessionInput {
             Some(end) => SessionInput::Ended(transaction.spec.id, end.outcome()),
             None => SessionInput::Told(transaction.spec.id),
         },
+        Some(ConnectionEvent::DeviceAdded(device)) => SessionInput::DeviceAdded(device.id),
         Some(ConnectionEvent::Replaced) => SessionInput::Replaced,
         Some(ConnectionEvent::Locked) => SessionInput::Locked,
         None => SessionInput::Overrun,

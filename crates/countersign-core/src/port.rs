@@ -31,6 +31,7 @@ pub use reader::Reader;
 
 use crate::delivery::capacity::Capacity;
 use crate::delivery::{Delivery, Destination, Settlement};
+use crate::device::Device;
 use crate::event::{FrequentEvent, NewEvent};
 use crate::id::{TenantName, TransactionId, UserName};
 pub use crate::key::{PublicKey, SigningRole, StoredKey, TokenKeys};
@@ -144,6 +145,8 @@ pub enum Notification {
     Ended(Arc<Transaction>),
     /// A delivery was queued.
     NewDelivery,
+    /// A device was enrolled: the user's other devices tell their user.
+    DeviceAdded(Arc<Device>),
     /// The user, or some of the user's devices, were locked, logged out or deleted. Their channels
     /// are closed.
     Disconnect {

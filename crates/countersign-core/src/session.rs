@@ -7,7 +7,7 @@
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::id::TransactionId;
+use crate::id::{DeviceId, TransactionId};
 use crate::limits::CHANNEL_FRAMES_MAX;
 use crate::time::Timestamp;
 use crate::transaction::Outcome;
@@ -41,6 +41,8 @@ pub enum SessionInput {
     Offer(TransactionId),
     /// A transaction ended.
     Ended(TransactionId, Outcome),
+    /// Another device of the user was enrolled.
+    DeviceAdded(DeviceId),
     /// A transaction ended, and this device learnt it from the answer to its own call.
     Told(TransactionId),
     /// The device opened another channel.
@@ -62,6 +64,8 @@ pub enum SessionOutput {
     Offer(TransactionId),
     /// Report that an offered transaction has ended without this device.
     Withdrawn(TransactionId, Outcome),
+    /// Report that another device of the user was enrolled.
+    DeviceAdded(DeviceId),
     /// Send a ping.
     Ping,
     /// Close the channel. No output follows.
@@ -118,6 +122,7 @@ impl Session {
                     self.send(SessionOutput::Withdrawn(id, outcome));
                 }
             }
+            SessionInput::DeviceAdded(id) => self.send(SessionOutput::DeviceAdded(id)),
             SessionInput::Told(id) => {
                 self.known.remove(&id);
             }
@@ -193,6 +198,19 @@ mod tests {
             [SessionOutput::Withdrawn(ONE, Outcome::Cancelled)]
         );
         assert_eq!(told(&[(SessionInput::Told(ONE), 1), ended(ONE)]), []);
+    }
+
+    #[test]
+    fn an_added_device_is_reported_to_a_channel() {
+        let added = DeviceId::try_from(7).unwrap();
+        assert_eq!(
+            told(&[(SessionInput::DeviceAdded(added), 1), (SessionInput::Replaced, 2)]),
+            [SessionOutput::Close(Reason::Replaced)]
+        );
+        assert_eq!(
+            told(&[(SessionInput::DeviceAdded(added), 1)]),
+            [SessionOutput::DeviceAdded(added)]
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod answer;
 mod content;
 mod identities;
+mod notices;
 mod sign;
 
 use core::time::Duration;
@@ -24,12 +25,13 @@ use tokio::sync::mpsc;
 
 use self::answer::FromAnswer;
 pub use self::identities::Renewed;
+use self::notices::AddedDevices;
 use crate::backoff::Backoff;
 use crate::document::{FetchPolicy, Limits};
 use crate::error::Error;
 use crate::file::PhoneFile;
 use crate::http::Http;
-use crate::listen::{Listen, Notice, ServerConnection};
+use crate::listen::{Listen, ServerConnection};
 use crate::pin::Pin;
 use crate::push::Wake;
 use crate::shown::RenderedContent;
@@ -54,6 +56,7 @@ pub struct Device {
     prefers_codes: bool,
     prefers_links: bool,
     allows_sha1: bool,
+    added_devices: AddedDevices,
     /// The transactions that were read by TrustedX's links, or are to be ended by them.
     by_link: BTreeSet<TransactionId>,
     limits: Limits,
@@ -93,6 +96,7 @@ impl Device {
             prefers_codes: false,
             prefers_links: false,
             allows_sha1: false,
+            added_devices: AddedDevices::Ignored,
             by_link: BTreeSet::new(),
             limits: Limits::default(),
             fetch_policy: FetchPolicy::default(),
@@ -114,28 +118,6 @@ impl Device {
     #[must_use]
     pub fn into_phone(self) -> Phone {
         self.phone
-    }
-
-    /// The next notice. It connects if necessary, with pauses between tries. The call may be
-    /// cancelled at any point and repeated. Pings are answered only during the call, so keep
-    /// calling it while the user reads.
-    ///
-    /// # Errors
-    /// Errors that a retry would not solve: [`Error::Closed`], [`Error::Untrusted`], a refusal.
-    pub async fn next(&mut self) -> Result<Notice, Error> {
-        self.line.next(&self.http).await
-    }
-
-    /// The next offer. Ignores all other notices.
-    ///
-    /// # Errors
-    /// As [`Self::next`].
-    pub async fn next_offer(&mut self) -> Result<Offer, Error> {
-        loop {
-            if let Notice::Offer(offer) = self.next().await? {
-                return Ok(offer);
-            }
-        }
     }
 
     /// The offer of a scanned code, whose text is a request key of ten digits.

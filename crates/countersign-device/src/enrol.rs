@@ -199,6 +199,7 @@ impl Request {
             // Stored before the request, because without the salt the PIN would be lost.
             pin: enrolment.pin.is_some().then(PhonePin::first),
             pin_next: None,
+            known_devices: Vec::new(),
         })
     }
 

@@ -274,6 +274,7 @@ mod tests {
             identities: Vec::new(),
             pin: None,
             pin_next: None,
+            known_devices: Vec::new(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use countersign_wire::body::{
     Code, Ended, IssuedIdentity, NewIdentity, Offer, Offers, PinAnswer, PinBody, PushAnswer,
-    PushBody, RefusalBody, Take, Taken,
+    PushBody, RefusalBody, Take, Taken, UserDevice, UserDevices,
 };
 use countersign_wire::frame::Request;
 use countersign_wire::id::DeviceName;
@@ -96,6 +96,17 @@ impl Http {
         let path = "/device/v1/offers";
         let offers: Offers = self.call(Method::GET, path, &query, Vec::new(), timeout).await?;
         Ok(offers.offers)
+    }
+
+    /// The devices of the user, this one included, in the order of their enrolment.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn devices(&self) -> Result<Vec<UserDevice>, Error> {
+        let path = "/device/v1/devices";
+        let listed: UserDevices =
+            self.call(Method::GET, path, "", Vec::new(), ANSWER_TIMEOUT).await?;
+        Ok(listed.devices)
     }
 
     /// The open transaction of this device with this request key, if there is one. Does not wait.

@@ -73,6 +73,7 @@ mod trustedx;
 
 pub use countersign_wire::body::{
     Code, DeclineReason, DeviceDescription, Document, Ended, Match, Offer, Operation, State, Use,
+    UserDevice,
 };
 pub use countersign_wire::code::ActivationCode;
 pub use countersign_wire::frame::{Close, Withdrawn};

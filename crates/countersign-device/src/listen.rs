@@ -4,7 +4,7 @@
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 
-use countersign_wire::body::{Offer, RefusalBody};
+use countersign_wire::body::{Offer, RefusalBody, UserDevice};
 use countersign_wire::frame::{Message, Reconnect, Request, Withdrawn};
 use countersign_wire::id::TransactionId;
 use tokio::sync::mpsc;
@@ -19,6 +19,9 @@ use crate::push::Wake;
 /// The pause between two polls without news. The server repeats an offer without delay until it is
 /// taken, so only the device can pause.
 const POLL_PAUSE: Duration = Duration::from_secs(3);
+
+/// The time between two questions of a device that polls for the user's devices.
+const DEVICES_PAUSE: Duration = Duration::from_mins(10);
 
 /// The way to receive offers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -46,6 +49,9 @@ pub enum Notice {
     Offer(Offer),
     /// A transaction that is no longer to be shown. Given by a channel only.
     Withdrawn(Withdrawn),
+    /// Another device of the user was enrolled. Tell the user, who may not have done it. Given once
+    /// for each device, if [`Device::report_devices`](crate::Device::report_devices) asks for it.
+    DeviceAdded(UserDevice),
 }
 
 /// The device's connection to the server.
@@ -58,6 +64,8 @@ pub(crate) struct ServerConnection {
     /// The time before which the device does not try again.
     not_before: Instant,
     backoff: Backoff,
+    /// The time from which a device that polls asks for the user's devices.
+    devices_due: Instant,
     /// The open transactions for which a notice was given.
     told: BTreeSet<TransactionId>,
     notices: VecDeque<Result<Notice, Error>>,
@@ -92,6 +100,7 @@ impl ServerConnection {
             connected: false,
             not_before: Instant::now(),
             backoff: Backoff::default(),
+            devices_due: Instant::now(),
             told: BTreeSet::new(),
             notices: VecDeque::new(),
         }
@@ -175,6 +184,9 @@ impl ServerConnection {
         match http.offers_within(wait).await {
             Ok(offers) => {
                 self.reached();
+                if self.devices_due <= Instant::now() {
+                    self.added(http).await;
+                }
                 let before = self.notices.len();
                 self.open_are(offers);
                 if self.notices.len() > before {
@@ -183,6 +195,16 @@ impl ServerConnection {
             }
             Err(error) => self.failed(error),
         }
+    }
+
+    /// Asks for the devices that were enrolled after this one. A channel reports them by itself.
+    async fn added(&mut self, http: &Http) {
+        self.devices_due = Instant::now() + DEVICES_PAUSE;
+        // An older server does not serve the list. After any failure, it is asked for again later.
+        let Ok(devices) = http.devices().await else { return };
+        let own = http.caller.device.device();
+        let later = devices.into_iter().skip_while(|device| device.id != own).skip(1);
+        self.notices.extend(later.map(Notice::DeviceAdded).map(Ok));
     }
 
     fn reached(&mut self) {
@@ -214,6 +236,9 @@ impl ServerConnection {
             Message::Withdrawn(withdrawn) => {
                 self.told.remove(&withdrawn.id);
                 self.notices.push_back(Ok(Notice::Withdrawn(withdrawn)));
+            }
+            Message::DeviceAdded(device) => {
+                self.notices.push_back(Ok(Notice::DeviceAdded(device)));
             }
             // A newer server may send messages that this program does not know.
             _ => {}

@@ -5,7 +5,7 @@ use core::pin::Pin as Pinned;
 use core::time::Duration;
 
 use countersign_wire::body::{
-    Code, DeclineReason, Ended, Match, Offer, Operation, RefusalBody, State,
+    Code, DeclineReason, Ended, Match, Offer, Operation, RefusalBody, State, UserDevice,
 };
 use countersign_wire::frame::Withdrawn;
 use countersign_wire::id::TransactionId;
@@ -73,6 +73,8 @@ pub enum Event<'a> {
     },
     /// The certificate of an identity was due, and was renewed or not.
     Renewed(&'a Renewed),
+    /// Another device of the user was enrolled; tell the user.
+    DeviceAdded(&'a UserDevice),
     /// A transaction was offered.
     Offered(&'a Offer),
     /// The transaction was taken; show it to the user.
@@ -130,6 +132,7 @@ pub async fn run(
                 (running.on_event)(Event::Lost { why: &why, again_in });
             }
             Notice::Withdrawn(withdrawn) => (running.on_event)(Event::Withdrawn(withdrawn)),
+            Notice::DeviceAdded(device) => (running.on_event)(Event::DeviceAdded(&device)),
             Notice::Offer(offer) => running.offered(&offer).await?,
         }
     }
@@ -283,6 +286,7 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
                     }
                     Notice::Offer(offer) => offers.push(offer),
                     Notice::Connected => (self.on_event)(Event::Connected),
+                    Notice::DeviceAdded(device) => (self.on_event)(Event::DeviceAdded(&device)),
                     Notice::Lost { why, again_in } => {
                         (self.on_event)(Event::Lost { why: &why, again_in });
                     }

@@ -4,6 +4,7 @@
 //! are refused. A server's body is read leniently: a device ignores unknown members, so that the
 //! server may be newer than the device. Times are whole milliseconds since the Unix epoch.
 
+mod device;
 mod enrolment;
 mod pin;
 mod push;
@@ -11,6 +12,7 @@ mod refusal;
 mod signature;
 mod transaction;
 
+pub use device::{UserDevice, UserDevices};
 pub use enrolment::{
     DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, Imported,
     IssuedIdentity, NewIdentity, Renewal, Server, Use,

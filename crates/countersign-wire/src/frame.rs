@@ -24,7 +24,9 @@ use serde_json::value::RawValue;
 
 pub use close::{Close, Reconnect};
 
-use crate::body::{Decline, Ended, Fail, Finish, Offer, RefusalBody, State, Take, Taken};
+use crate::body::{
+    Decline, Ended, Fail, Finish, Offer, RefusalBody, State, Take, Taken, UserDevice,
+};
 use crate::encoding::name;
 use crate::id::{DeviceName, TransactionId};
 use crate::limits::{FRAME_BYTES_MAX, FRAME_NUMBER_MAX, TOKEN_BYTES_MAX};
@@ -76,6 +78,8 @@ pub enum Message {
     Offer(Offer),
     /// The transaction ended elsewhere, or another device took it exclusively.
     Withdrawn(Withdrawn),
+    /// Another device of the user was enrolled.
+    DeviceAdded(UserDevice),
     /// Answers `take`.
     Taken(Taken),
     /// Answers `finish`.
@@ -193,6 +197,7 @@ impl FromServer {
                 "welcome" => read(body).map(Message::Welcome),
                 "offer" => read(body).map(Message::Offer),
                 "withdrawn" => read(body).map(Message::Withdrawn),
+                "device_added" => read(body).map(Message::DeviceAdded),
                 "taken" => read(body).map(Message::Taken),
                 "finished" => read(body).map(Message::Finished),
                 "declined" => read(body).map(Message::Declined),
@@ -217,6 +222,7 @@ impl FromServer {
             Message::Welcome(body) => write(self.n, "welcome", body),
             Message::Offer(body) => write(self.n, "offer", body),
             Message::Withdrawn(body) => write(self.n, "withdrawn", body),
+            Message::DeviceAdded(body) => write(self.n, "device_added", body),
             Message::Taken(body) => write(self.n, "taken", body),
             Message::Finished(body) => write(self.n, "finished", body),
             Message::Declined(body) => write(self.n, "declined", body),

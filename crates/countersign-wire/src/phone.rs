@@ -50,6 +50,9 @@ pub struct Phone {
     /// answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin_next: Option<PhonePin>,
+    /// The user's devices that were enrolled later, of which this device has told its user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known_devices: Vec<DeviceId>,
 }
 
 /// One signing key with its certificate.

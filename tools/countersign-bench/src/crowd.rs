@@ -345,5 +345,6 @@ fn phone(
         identities: Vec::new(),
         pin: None,
         pin_next: None,
+        known_devices: Vec::new(),
     })
 }

@@ -86,8 +86,8 @@ impl Notifier for FakeNotifier {
                 Notification::Ended(transaction) => {
                     connections.received.push(Received::Ended(transaction.spec.id));
                 }
-                // Ignored: a worker of the simulation polls.
-                Notification::NewDelivery => {}
+                // Ignored: a worker of the simulation polls, and no device of it tells its user.
+                Notification::NewDelivery | Notification::DeviceAdded(_) => {}
                 Notification::Disconnect { tenant, user, recipients } => {
                     connections.present.retain(|present| {
                         present.0 != tenant || present.1 != user || !recipients.includes(present.2)

@@ -1,5 +1,7 @@
 //! Use cases on devices: enrol one, lock, unlock or retire it, change its push address.
 
+use std::sync::Arc;
+
 use super::{Engine, lost_every_race};
 use crate::device::{Device, DeviceStatus};
 use crate::enrolment::{Activation, Enrolment};
@@ -7,8 +9,8 @@ use crate::event::{Actor, EventKind, Subject};
 use crate::id::{DeviceId, TenantName, UserName};
 use crate::limits::{COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX, LISTED_MAX};
 use crate::port::{
-    Change, Clock, Committed, DeviceFilter, Entropy, Ledger, Notifier, Page, Part, Query,
-    QuerySubject, Snapshot, Versioned,
+    Change, Clock, Committed, DeviceFilter, Entropy, Ledger, Notification, Notifier, Page, Part,
+    Query, QuerySubject, Snapshot, Versioned,
 };
 use crate::push::{Push, PushAddress, Registration};
 use crate::refusal::{
@@ -70,6 +72,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             return Err(EnrolRefusal::NotActivated.into());
         }
         let activation = format!("{:032x}", enrolment.activation.id);
+        let added = Arc::new(device.clone());
         let event = self.event(
             &device.tenant,
             EventKind::DeviceEnrolled,
@@ -78,10 +81,29 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             vec![("user", device.user.to_string()), ("activation", activation)],
         );
         match self.commit(Change::Enrol(Box::new(enrolment)), vec![event]).await? {
-            Committed::Written => Ok(Enrolled::Done),
+            Committed::Written => {
+                self.notifier.notify(Notification::DeviceAdded(added));
+                Ok(Enrolled::Done)
+            }
             Committed::KeyUsed => Err(EnrolRefusal::KeyUsed.into()),
             _ => Ok(Enrolled::Stale),
         }
+    }
+
+    /// The devices of a device's user without retired ones, itself included, in the order of their
+    /// enrolment.
+    ///
+    /// # Errors
+    /// Refuses a device that is unknown, locked or retired.
+    pub async fn devices_beside(
+        &self,
+        tenant: &TenantName,
+        id: DeviceId,
+    ) -> Result<Vec<Device>, ActorError> {
+        let query = Query { subject: QuerySubject::Device(id), parts: &[Part::Devices] };
+        let Snapshot { device, devices, .. } = self.store.snapshot(tenant, query).await?;
+        device.ok_or(ActorRefusal::UnknownDevice)?.value.check()?;
+        Ok(devices.into_iter().map(|device| device.value).collect())
     }
 
     /// Locks, unlocks or retires a device. Transactions that it has taken stay open, and end by

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use countersign_core::device::Device;
 use countersign_core::event::{FrequentEvent, NewEvent};
 use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::limits::CHANNEL_FRAMES_MAX;
@@ -68,6 +69,9 @@ pub enum ConnectionEvent {
     Offer(Arc<Transaction>),
     /// A transaction has ended.
     Ended(Arc<Transaction>),
+    /// Another device of the user was enrolled. Channels alone are told; a device that polls asks
+    /// for the list of devices.
+    DeviceAdded(Arc<Device>),
     /// The device opened another channel, or one poll too many.
     Replaced,
     /// The user or the device was locked, logged out or deleted.
@@ -211,6 +215,14 @@ impl Notifier for LocalNotifier {
                 }
             }
             Notification::NewDelivery => self.0.delivery_queued.notify_one(),
+            Notification::DeviceAdded(device) => {
+                let user = (device.tenant.clone(), device.user.clone());
+                self.0.by_user.lock().keep(&user, |line| {
+                    let is_told = line.device != device.id && line.kind == ConnectionKind::Channel;
+                    let event = || ConnectionEvent::DeviceAdded(Arc::clone(&device));
+                    !is_told || line.notes.try_send(event()).is_ok()
+                });
+            }
             Notification::Disconnect { tenant, user, recipients } => {
                 // Removed at once: from here on the device is not online.
                 self.0.by_user.lock().keep(&(tenant, user), |line| {

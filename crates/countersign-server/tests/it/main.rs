@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod added_devices;
 mod administration;
 mod backups;
 mod bad_input;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::join;
 
 use crate::test_device::TestDevice;
@@ -15,6 +15,51 @@ fn refusal(server: &TestServer) -> String {
     assert!(!output.status.success(), "it served");
     assert!(output.stdout.is_empty(), "it said that it was ready");
     String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn an_operator_lists_shows_and_deletes_users_and_devices() {
+    let server = TestServer::new();
+    server.user("jane");
+    server.user("joe");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let run = |words: &[&str]| server.cli(&[words, &["--tenant", "acme"]].concat()).unwrap();
+    assert_eq!(run(&["user", "lock", "joe"])["by"], "administrator");
+    assert_eq!(run(&["user", "lock", "joe"])["by"], "administrator", "done already");
+    let listed = run(&["user", "list"]);
+    let rows = listed.as_array().unwrap().iter();
+    let rows: Vec<_> = rows.map(|row| (&row["user"], &row["locked"], &row["by"])).collect();
+    let expected = [
+        (&json!("jane"), &json!(false), &Value::Null),
+        (&json!("joe"), &json!(true), &json!("administrator")),
+    ];
+    assert_eq!(rows, expected);
+    for _ in 0..2 {
+        assert_eq!(run(&["user", "unlock", "joe"])["locked"], false);
+    }
+    let shown = run(&["user", "show", "jane"]);
+    assert_eq!((&shown["user"], &shown["devices"]), (&json!("jane"), &json!(1)));
+
+    let (id, serial) = (jane.phone().device_id.to_string(), jane.phone().serial_number.clone());
+    let shown = run(&["device", "show", &serial]);
+    assert_eq!((&shown["device_id"], &shown["user"]), (&json!(id), &json!("jane")));
+    assert_eq!(run(&["device", "show", &id]), shown);
+    for _ in 0..2 {
+        assert_eq!(run(&["device", "lock", &serial])["state"], "locked");
+    }
+    for _ in 0..2 {
+        assert_eq!(run(&["device", "unlock", &id])["state"], "active");
+    }
+    assert_eq!(run(&["device", "delete", &serial])["existed"], true);
+    assert_eq!(run(&["device", "delete", &id])["existed"], false, "done already");
+    assert_eq!(run(&["device", "show", &id])["state"], "retired");
+    assert_eq!(run(&["user", "show", "jane"])["devices"], 0);
+    let unknown = server.cli(&["device", "lock", "CSN0009999-1", "--tenant", "acme"]);
+    assert!(unknown.unwrap_err().stderr.contains("has no device CSN0009999-1"));
+
+    assert_eq!(run(&["user", "delete", "jane"])["existed"], true);
+    assert_eq!(run(&["user", "delete", "jane"])["existed"], false, "done already");
+    assert_eq!(run(&["user", "list"]).as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

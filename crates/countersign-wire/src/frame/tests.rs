@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::body::{Algorithm, Code, Match, Operation};
+use crate::id::DeviceId;
 
 const ID: TransactionId = TransactionId([0xab; 16]);
 
@@ -144,6 +145,19 @@ fn the_servers_frames_are_as_in_the_specification() {
         &FromServer::push(Message::Withdrawn(Withdrawn { id: ID, why: State::Cancelled })),
         &expect![[
             r#"{"n":0,"withdrawn":{"id":"abababababababababababababababab","why":"cancelled"}}"#
+        ]],
+    );
+    let added = UserDevice {
+        id: DeviceId::new(4711).unwrap(),
+        name: "Jane's tablet".to_owned(),
+        platform: "android".to_owned(),
+        app: "Acme Sign".to_owned(),
+        enrolled_at: time,
+    };
+    server(
+        &FromServer::push(Message::DeviceAdded(added)),
+        &expect![[
+            r#"{"n":0,"device_added":{"id":"4711","name":"Jane's tablet","platform":"android","app":"Acme Sign","enrolled_at":1795296300001}}"#
         ]],
     );
     let taken = Taken { sealed: "a..b.c.d".to_owned(), deadline: time };

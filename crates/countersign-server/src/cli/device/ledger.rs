@@ -1,11 +1,13 @@
-//! The devices in the ledger: list, lock, unlock.
+//! The devices in the ledger: list, show, lock, unlock, delete.
 
-use anyhow::bail;
+use std::str::FromStr;
+
+use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
 use countersign_core::device::{Device, DeviceStatus, Identity};
-use countersign_core::id::{DeviceId, TenantName, UserName};
+use countersign_core::id::{DeviceId, SerialNumber, TenantName, UserName};
 use countersign_core::port::all_pages;
 use countersign_core::push::Push;
 use countersign_core::refusal::{UserError, UserRefusal};
@@ -14,7 +16,7 @@ use serde::Serialize;
 
 use crate::cli::admin::{Admin, LedgerArgs};
 use crate::cli::answer;
-use crate::cli::table::Table;
+use crate::cli::table::{self, Table};
 use crate::cli::validity::Validity;
 use countersign_http::time_format;
 
@@ -33,13 +35,40 @@ pub(in crate::cli) struct ListDevices {
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct DeviceArgs {
-    /// The device's id: `countersign device list`
-    id: DeviceId,
+    /// The device's id, or its serial number: `countersign device list`
+    #[arg(value_name = "DEVICE")]
+    handle: DeviceHandle,
     /// The tenant
     #[arg(long)]
     tenant: TenantName,
     #[command(flatten)]
     place: LedgerArgs,
+}
+
+/// How an operator names a device.
+#[derive(Clone, Copy, Debug)]
+enum DeviceHandle {
+    Id(DeviceId),
+    Serial(SerialNumber),
+}
+
+impl FromStr for DeviceHandle {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        if let Ok(serial) = text.parse() {
+            return Ok(Self::Serial(serial));
+        }
+        text.parse().map(Self::Id).context("neither the id nor the serial number of a device")
+    }
+}
+
+#[derive(Serialize)]
+struct DeletedDevice {
+    device_id: String,
+    tenant: String,
+    /// Whether it was in use until now.
+    existed: bool,
 }
 
 #[derive(Serialize)]
@@ -116,11 +145,57 @@ impl DeviceArgs {
         self.set(DeviceStatus::Active).await
     }
 
-    /// Sets the status; retried if the device was changed by another commit.
+    pub(super) async fn show(self) -> anyhow::Result<()> {
+        let admin = Admin::at(&self.place)?;
+        let (tenant, id) = (&self.tenant, self.id(&admin).await?);
+        let found = admin.core.read().device(tenant, id).await?;
+        let found = found.with_context(|| format!("tenant {tenant} has no device {id}"))?;
+        let view = shown(&found.value, admin.now());
+        answer::print(admin.json, &view, || list(&view))?;
+        admin.close().await
+    }
+
+    /// Deletes the device, for good; one that is deleted already is no failure.
+    pub(super) async fn delete(self) -> anyhow::Result<()> {
+        let admin = Admin::at(&self.place)?;
+        let (tenant, id) = (&self.tenant, self.id(&admin).await?);
+        let retired = DeviceStatus::Retired;
+        let existed = match admin.core.set_device_status(&admin.actor, tenant, id, retired).await {
+            Ok(_) => true,
+            Err(UserError::Refused(UserRefusal::UnknownDevice)) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let (device_id, tenant) = (id.to_string(), tenant.to_string());
+        let deleted = DeletedDevice { device_id, tenant, existed };
+        answer::print(admin.json, &deleted, || {
+            let DeletedDevice { device_id, tenant, .. } = &deleted;
+            if existed {
+                format!("Device {device_id} of {tenant} is deleted. Its signatures stay valid.")
+            } else {
+                format!("There is no device {device_id} of {tenant} in use: nothing was deleted.")
+            }
+        })?;
+        admin.close().await
+    }
+
+    /// The device's id. A serial number must be that of a device in use.
+    async fn id(&self, admin: &Admin) -> anyhow::Result<DeviceId> {
+        let tenant = &self.tenant;
+        admin.check_tenant(tenant).await?;
+        let serial = match self.handle {
+            DeviceHandle::Id(id) => return Ok(id),
+            DeviceHandle::Serial(serial) => serial,
+        };
+        let found = admin.core.read().device_by_serial(tenant, serial).await?;
+        let found = found.with_context(|| format!("tenant {tenant} has no device {serial}"))?;
+        Ok(found.value.id)
+    }
+
+    /// Sets the status; retried if the device was changed by another commit. A device that has
+    /// this status already keeps it.
     async fn set(self, status: DeviceStatus) -> anyhow::Result<()> {
         let admin = Admin::at(&self.place)?;
-        let (tenant, id) = (&self.tenant, self.id);
-        admin.check_tenant(tenant).await?;
+        let (tenant, id) = (&self.tenant, self.id(&admin).await?);
         let device = match admin.core.set_device_status(&admin.actor, tenant, id, status).await {
             Ok(device) => device,
             Err(UserError::Refused(UserRefusal::UnknownDevice)) => {
@@ -130,7 +205,8 @@ impl DeviceArgs {
                 }
             }
             Err(UserError::Refused(UserRefusal::Unchanged)) => {
-                bail!("device {id} is {} already", status.as_str())
+                let found = admin.core.read().device(tenant, id).await?;
+                found.with_context(|| format!("tenant {tenant} has no device {id}"))?.value
             }
             Err(error) => return Err(error.into()),
         };
@@ -192,6 +268,25 @@ fn shown_identity(identity: &Identity, now: Timestamp) -> ShownIdentity {
         certificate: BASE64.encode(&identity.certificate),
         chain: identity.chain.iter().map(|der| BASE64.encode(der)).collect(),
     }
+}
+
+/// A device, one property a line.
+fn list(view: &DeviceView) -> String {
+    let identities = view.identities.iter().map(|one| format!("{} ({})", one.id, one.usage));
+    let identities = identities.collect::<Vec<_>>().join(", ");
+    table::list(&[
+        ("device_id", view.device_id.clone()),
+        ("serial number", view.serial_number.clone()),
+        ("user", view.user.clone()),
+        ("state", view.state.to_owned()),
+        ("name", view.name.clone()),
+        ("platform", format!("{} {}", view.platform, view.os_version)),
+        ("app", format!("{} {}", view.app, view.app_version)),
+        ("PIN", if view.pin_set { "set" } else { "not set" }.to_owned()),
+        ("push", view.push.as_ref().map_or("none", |push| push.state).to_owned()),
+        ("enrolled", view.enrolled_at.clone()),
+        ("identities", identities),
+    ])
 }
 
 fn table(devices: &[DeviceView]) -> String {

@@ -21,6 +21,10 @@ pub(super) enum Command {
     Goodbye(goodbye::Goodbye),
     Scan(scan::Scan),
     List(ledger::ListDevices),
+    /// Show a device in the ledger.
+    Show(ledger::DeviceArgs),
+    /// Delete a device permanently. Its signatures stay valid.
+    Delete(ledger::DeviceArgs),
     /// Lock a device: until `unlock` it can neither take nor finish transactions.
     Lock(ledger::DeviceArgs),
     /// Unlock a device.
@@ -37,6 +41,8 @@ impl Command {
             Self::Goodbye(goodbye) => goodbye.run().await,
             Self::Scan(scan) => scan.run().await,
             Self::List(list) => list.run().await,
+            Self::Show(one) => one.show().await,
+            Self::Delete(one) => one.delete().await,
             Self::Lock(one) => one.lock().await,
             Self::Unlock(one) => one.unlock().await,
         }

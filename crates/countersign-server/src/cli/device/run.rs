@@ -93,6 +93,7 @@ impl Run {
         device.prefer_links(self.links);
         device.restrict_fetches(FetchPolicy::allowing(self.allow_fetch));
         device.allow_sha1(self.allow_sha1);
+        device.report_devices(true);
         let paint = Paint::new(self.color);
         if !self.json {
             let phone = device.phone();

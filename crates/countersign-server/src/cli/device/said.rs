@@ -25,6 +25,9 @@ pub(in crate::cli) enum DeviceEvent {
     NotRenewed { identity: String, why: String },
     /// A push arrived; `key` names the transaction, if the push does.
     Woken { key: Option<String> },
+    /// Another device of the user was enrolled.
+    #[serde(rename = "device_added")]
+    DeviceAdded { device_id: String, name: String, platform: String, app: String },
     /// A transaction is offered.
     Offered { id: String, client: String, pin_required: bool },
     /// The transaction is shown to the user.
@@ -70,6 +73,12 @@ impl From<&Event<'_>> for DeviceEvent {
                     Err(error) => Self::NotRenewed { identity, why: error.to_string() },
                 }
             }
+            Event::DeviceAdded(device) => Self::DeviceAdded {
+                device_id: device.id.to_string(),
+                name: device.name.clone(),
+                platform: device.platform.clone(),
+                app: device.app.clone(),
+            },
             Event::Offered(offer) => Self::Offered {
                 id: offer.id.to_string(),
                 client: offer.client.clone(),
@@ -123,6 +132,14 @@ impl DeviceEvent {
             Self::NotRenewed { why, .. } => {
                 let why = display::line(why);
                 format!("{} A certificate ends and could not be renewed: {why}", paint.bad("✗"))
+            }
+            Self::DeviceAdded { device_id, name, platform, .. } => {
+                let (name, platform) = (display::line(name), display::line(platform));
+                format!(
+                    "{} Another device of yours was added: {name} ({platform}, {device_id}). \
+                     If it was not you, tell whoever runs this service",
+                    paint.bad("!")
+                )
             }
             Self::Offered { .. } => return Vec::new(),
             Self::Shown {
