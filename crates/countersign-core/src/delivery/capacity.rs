@@ -417,7 +417,7 @@ mod tests {
         assert!(other.slow(&slow));
         assert_eq!(other.available(&slow, NOW), 0, "it has its share");
         capacity.heard(&slow, Health::Well, false, NOW, &RETRY);
-        assert_eq!(capacity.available(&slow, NOW), 3, "it is quick again");
+        assert_eq!(capacity.available(&slow, NOW), 1, "it is quick again, with three in progress");
     }
 
     #[test]
