@@ -174,6 +174,9 @@ impl Capacity {
         let health = self.endpoints.get(destination).copied().unwrap_or_default();
         let pool = if destination.is_push() { &self.pushes } else { &self.callbacks };
         let mut available = pool.permits(health.is_slow).available(receiver);
+        // Some calls of an endpoint that has just become slow still use permits of quick ones.
+        let of_one = pool.quick.receiver_max.saturating_sub(self.in_use(destination));
+        available = available.min(of_one);
         if health.circuit.is_failing() {
             let lets = health.circuit.lets(u16::MAX, now);
             available = available.min(lets.saturating_sub(self.in_use(destination)));
@@ -408,8 +411,13 @@ mod tests {
         assert_eq!((capacity.available(&quick, NOW), capacity.available(&slow, NOW)), (3, 0));
         capacity.release(&slow, true);
         assert!(capacity.acquire(&slow), "its next call has a slow call's permit at once");
+        // Those of its calls that are not slow yet count too.
+        let mut other = Capacity::new(8, 4);
+        acquire(&mut other, &slow, 4);
+        assert!(other.slow(&slow));
+        assert_eq!(other.available(&slow, NOW), 0, "it has its share");
         capacity.heard(&slow, Health::Well, false, NOW, &RETRY);
-        assert_eq!(capacity.available(&slow, NOW), 3, "it is quick again");
+        assert_eq!(capacity.available(&slow, NOW), 1, "it is quick again, with three in progress");
     }
 
     #[test]
