@@ -27,6 +27,7 @@ const PROGRAMS: &[(&[&str], &str, &str)] = &[
     (&["npm", "--version"], "npm", "installs another implementation of Web Push's encryption"),
     (&["nginx", "-v"], "nginx-light", "stands in front of the server, as docs/operating.md says"),
     (&["haproxy", "-v"], "haproxy", "likewise"),
+    (&["promtool", "--version"], "prometheus", "checks the metrics, and the alerts of that page"),
 ];
 
 /// Installs missing programs if this user may; otherwise prints what to install.

@@ -15,7 +15,7 @@ use countersign_core::time::Timestamp;
 use countersign_http::{time_format, tls};
 use countersign_node::task::Shutdown;
 use countersign_node::{Core, log};
-use metrics::{describe_gauge, gauge};
+use metrics::gauge;
 use tracing::warn;
 
 /// The interval between two looks at the ends.
@@ -39,9 +39,6 @@ pub(crate) struct Watched {
 
 /// Sets the gauges and warns of ends, until the shutdown begins.
 pub(crate) async fn watch(core: Arc<Core>, watched: Watched, tasks: Shutdown) {
-    describe_gauge!(ENDED, "Certificates that have ended, by kind");
-    describe_gauge!(ENDING, "Certificates that end soon (certificates.warn_days), by kind");
-    describe_gauge!(FIRST_END, "The earliest end of a certificate that has not ended, by kind");
     let mut turns = tokio::time::interval(LOOK_EVERY);
     let mut next_warning = Timestamp(0);
     while tasks.draining().run_until_cancelled(turns.tick()).await.is_some() {

@@ -72,6 +72,9 @@ impl Metric {
 pub(crate) const METRICS: &[Metric] = &[
     gauge(Unit::Count, "countersign_build_info", "Always 1; the label is the version of this program.").by(&["version"]),
     gauge(Unit::Count, "countersign_callers_held", "Callers that wait for the end of a transaction."),
+    gauge(Unit::Seconds, "countersign_certificate_first_end_timestamp_seconds", "The earliest end of a certificate that has not ended, since 1970.").by(&["kind"]),
+    gauge(Unit::Count, "countersign_certificates_ended", "Certificates that have ended.").by(&["kind"]),
+    gauge(Unit::Count, "countersign_certificates_ending", "Certificates that end within [certificates] warn_days.").by(&["kind"]),
     gauge(Unit::Seconds, "countersign_clock_ahead_seconds", "How far the server's clock is ahead of the system's, because that was set back."),
     gauge(Unit::Seconds, "countersign_clock_seconds", "The server's clock, since 1970."),
     counter("countersign_connections_closed_total", "Connections that were closed because of their peer's fault.").by(&["reason"]),

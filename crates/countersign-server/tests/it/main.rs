@@ -20,6 +20,7 @@ mod identities;
 mod lifecycle;
 mod locks;
 mod metrics;
+mod operating_page;
 mod operations;
 mod proxies;
 mod push;
