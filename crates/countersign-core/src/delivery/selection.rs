@@ -173,3 +173,68 @@ fn shared_out<T>(
     }
     (found, left)
 }
+
+#[cfg(test)]
+mod tests {
+    use core::convert::Infallible;
+
+    use super::*;
+    use crate::delivery::{EndpointId, Receiver};
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    /// Due deliveries that are few enough to be read at once.
+    struct Few(Found<&'static str>);
+
+    impl DueDeliveries for Few {
+        type Found = &'static str;
+        type Error = Infallible;
+
+        fn all(&mut self, _limit: u16) -> Result<Option<Found<Self::Found>>, Infallible> {
+            Ok(Some(self.0.clone()))
+        }
+
+        fn next(
+            &mut self,
+            _after: Option<&Destination>,
+            _skips_receiver: bool,
+        ) -> Result<Option<Destination>, Infallible> {
+            Ok(None)
+        }
+
+        fn of(
+            &mut self,
+            _destination: &Destination,
+            _limit: u16,
+        ) -> Result<Vec<Self::Found>, Infallible> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn selected(permits: u16, served: &[u64]) -> (Vec<&'static str>, bool) {
+        let destination = |number| {
+            let (tenant, host) = ("acme".parse().expect("a name"), "a".parse().expect("a host"));
+            let receiver = Receiver { tenant, host };
+            Destination { receiver, endpoint: EndpointId::from_number(number) }
+        };
+        let due = [(1, "1a"), (1, "1b"), (1, "1c"), (2, "2a"), (3, "3a"), (3, "3b")];
+        let due = due.map(|(number, name)| (destination(number), name));
+        let mut capacity = Capacity::new(4 * permits, permits);
+        served.iter().for_each(|number| capacity.note_served(&destination(*number)));
+        let selection = select(&mut Few(due.to_vec()), capacity, None, NOW).expect("infallible");
+        (selection.found, selection.is_partial)
+    }
+
+    #[test]
+    fn no_destination_gets_a_second_permit_before_each_other_one_had_a_first() {
+        assert_eq!(selected(3, &[]), (vec!["1a", "2a", "3a"], true));
+        assert_eq!(selected(5, &[]), (vec!["1a", "2a", "3a", "1b", "3b"], true));
+        assert_eq!(selected(9, &[]), (vec!["1a", "2a", "3a", "1b", "3b", "1c"], false));
+    }
+
+    #[test]
+    fn the_destination_that_was_served_least_recently_is_first() {
+        assert_eq!(selected(1, &[1, 2]).0, ["3a"]);
+        assert_eq!(selected(2, &[3, 1, 2]).0, ["3a", "1a"]);
+    }
+}
