@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use countersign_core::event::{EventKind, FrequentEvent, NewEvent};
+use countersign_core::event::{Actor, EventKind, FrequentEvent, NewEvent, RecordedEvent, Subject};
 use countersign_core::id::TenantName;
 use countersign_core::refusal::{Error, Refusal};
 use countersign_core::time::Timestamp;
@@ -79,17 +79,30 @@ pub(crate) fn recorded(frequent: FrequentEvent, others: &[NewEvent]) {
     }
     for event in others {
         COUNTERS.count(event.kind);
-        tell(event);
+        let details = event.details.iter().map(|(name, value)| (*name, value.as_str()));
+        tell(event.tenant.as_ref(), event.kind, &event.actor, &event.subject, details);
     }
 }
 
+/// Counts and logs an event that an operator's command wrote.
+pub fn recorded_elsewhere(tenant: Option<&TenantName>, event: &RecordedEvent) {
+    COUNTERS.count(event.kind);
+    let details = event.details.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    tell(tenant, event.kind, &event.actor, &event.subject, details);
+}
+
 /// Logs an event.
-fn tell(event: &NewEvent) {
-    let tenant = event.tenant.as_ref().map_or("", TenantName::as_str);
-    let (kind, actor, subject) = (event.kind.as_str(), &event.actor, &event.subject);
-    let details = event.details.iter().map(|(name, value)| format!("{name}={value}"));
+fn tell<'a>(
+    tenant: Option<&TenantName>,
+    event_kind: EventKind,
+    actor: &Actor,
+    subject: &Subject,
+    details: impl Iterator<Item = (&'a str, &'a str)>,
+) {
+    let (tenant, kind) = (tenant.map_or("", TenantName::as_str), event_kind.as_str());
+    let details = details.map(|(name, value)| format!("{name}={value}"));
     let details = details.collect::<Vec<_>>().join(" ");
-    if is_warning(event.kind) {
+    if is_warning(event_kind) {
         warn!(
             tenant, event.kind = kind, event.actor = %actor, event.subject = %subject,
             event.details = details, "{kind} by {actor}: {subject} {details}"
@@ -203,8 +216,6 @@ pub async fn work(core: Arc<Core>, tasks: Shutdown) {
 
 #[cfg(test)]
 mod tests {
-    use countersign_core::event::{Actor, Subject};
-
     use super::*;
 
     fn event(tenant: &str, at: u64) -> NewEvent {

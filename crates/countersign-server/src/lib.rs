@@ -8,6 +8,7 @@ mod dialects;
 mod exposition;
 mod observe;
 mod open_files;
+mod operator_events;
 mod reload;
 mod serve;
 mod service_manager;

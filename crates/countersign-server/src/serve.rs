@@ -30,6 +30,7 @@ use crate::dialects;
 use crate::exposition::{self, Gauges};
 use crate::observe;
 use crate::open_files;
+use crate::operator_events;
 use crate::reload::Reload;
 use crate::service_manager::ServiceManager;
 use crate::version;
@@ -123,7 +124,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     };
     reload.at_hangup(&tasks)?;
     serve_health(&config, &store, &core, &system, listener.limit(), &tasks)?;
-    spawn_workers(&config, &core, callers, &tasks);
+    spawn_workers(&config, &core, &store, callers, &tasks);
     // About a second, in which a used device token would not be distinguishable from an unused one.
     tokio::time::sleep(core.now().until(devices.opens_at())).await;
     let tidier = tidy(authenticator, devices, phones, system, tasks.clone());
@@ -219,7 +220,13 @@ fn serve_health(
 }
 
 /// Starts the background tasks: deliveries, retention and the sweeper.
-fn spawn_workers(config: &Config, core: &Arc<Core>, callers: Callers, tasks: &Shutdown) {
+fn spawn_workers(
+    config: &Config,
+    core: &Arc<Core>,
+    store: &Store,
+    callers: Callers,
+    tasks: &Shutdown,
+) {
     let checking = callers.pushes.clone().check(core.now());
     tasks.spawn("check of push senders", Criticality::Passing, checking);
     let settings = countersign_delivery::rules(config);
@@ -227,6 +234,8 @@ fn spawn_workers(config: &Config, core: &Arc<Core>, callers: Callers, tasks: &Sh
     tasks.spawn("deliveries", Criticality::Essential, deliveries);
     let retention = retention::work(Arc::clone(core), config.retention.clone(), tasks.clone());
     tasks.spawn("retention", Criticality::Essential, retention);
+    let operators = operator_events::watch(Arc::clone(core), store.clone(), tasks.clone());
+    tasks.spawn("events of operators", Criticality::Essential, operators);
     let history = history::work(Arc::clone(core), tasks.clone());
     tasks.spawn("history of refused calls", Criticality::Essential, history);
     tasks.spawn("sweeper", Criticality::Essential, sweep(Arc::clone(core), tasks.clone()));

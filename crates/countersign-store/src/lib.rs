@@ -10,8 +10,10 @@
 
 use std::path::Path;
 
+use countersign_core::event::RecordedEvent;
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::port::{Ledger, SigningRole, StoredKey, TransactionChange};
+use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event};
 use countersign_core::{Fault, for_each_ledger_method};
 
@@ -37,6 +39,15 @@ pub use backup::CheckError;
 
 use keys::CallbackKeys;
 use master_key::MasterKeys;
+
+/// An event that an operator's command wrote.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OperatorEvent {
+    /// The tenant; `None` if the event is the server's.
+    pub tenant: Option<TenantName>,
+    /// The event.
+    pub event: RecordedEvent,
+}
 
 /// A ledger. Clones share the same store.
 #[derive(Clone, Debug)]
@@ -145,6 +156,22 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.backlog()),
             Self::Sqlite(sqlite) => sqlite.backlog(),
+        }
+    }
+
+    /// What operators did at the command line at `since` or later, of all tenants: at most `limit`
+    /// events, the oldest first. A store in memory has no command line.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub fn events_of_operators(
+        &self,
+        since: Timestamp,
+        limit: u16,
+    ) -> Result<Vec<OperatorEvent>, Fault> {
+        match self {
+            Self::Memory(_) => Ok(Vec::new()),
+            Self::Sqlite(sqlite) => sqlite.events_of_operators(since, limit),
         }
     }
 

@@ -125,3 +125,20 @@ async fn a_history_is_filtered_by_kind_actor_subject_and_time_and_exported_by_li
     let failed = server.cli(&["history", "--tenant", "acme", "--kind", "user.lock"]).unwrap_err();
     assert!(failed.stderr.contains("user.locked"), "{}", failed.stderr);
 }
+
+/// An operator's command runs in a process of its own, beside the server.
+#[tokio::test]
+async fn what_operators_do_is_in_the_log_of_the_running_server() {
+    let server = TestServer::new();
+    server.user("jane");
+    server.cli(&["user", "lock", "jane", "--tenant", "acme"]).unwrap();
+    server.cli(&["user", "unlock", "jane", "--tenant", "acme"]).unwrap();
+    until("the acts are logged", async || {
+        let kinds = ["user.created", "user.locked", "user.unlocked"];
+        kinds.iter().all(|kind| server.log().contains(&format!("\"{kind}\""))).then_some(())
+    })
+    .await;
+    let locked = logged(&server, "user.locked");
+    assert!(locked.contains("command-line:") && locked.contains("user:jane"), "{locked}");
+    assert_eq!(server.log().matches("event.kind=\"user.locked\"").count(), 1, "once");
+}

@@ -356,3 +356,6 @@ CREATE TABLE events (
     details TEXT,             -- JSON: pairs of a name and a value; no secrets and no contents
     PRIMARY KEY (tenant, number)
 ) STRICT, WITHOUT ROWID;
+
+-- What operators did at the command line, for the log of a running server.
+CREATE INDEX events_by_operators ON events (at) WHERE substr(actor, 1, 13) = 'command-line:';

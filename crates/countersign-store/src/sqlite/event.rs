@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::column::{Columns, json, moment, number};
 use super::error::StoreError;
+use crate::OperatorEvent;
 
 /// An event's number is one more than its tenant's newest number.
 pub(super) const INSERT: &str = "INSERT INTO events
@@ -17,6 +18,10 @@ pub(super) const INSERT: &str = "INSERT INTO events
 
 pub(super) const LIST: &str = "SELECT tenant, number, at, kind, actor, subject, details FROM events
       WHERE tenant = ?1 AND number > ?2 ORDER BY number LIMIT ?3";
+
+pub(super) const BY_OPERATORS: &str =
+    "SELECT tenant, number, at, kind, actor, subject, details FROM events
+      WHERE substr(actor, 1, 13) = 'command-line:' AND at >= ?1 ORDER BY at LIMIT ?2";
 
 const TENANTS: &str = "SELECT name FROM tenants UNION ALL SELECT ''";
 
@@ -79,17 +84,40 @@ pub(super) fn list(
     let mut rows = select.query(params![column(tenant), after, page.limit])?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {
-        let mut columns = Columns::of("events", 2, row).after(1);
-        events.push(RecordedEvent {
-            number: columns.number("number")?,
-            at: columns.moment("at")?,
-            kind: columns.one_of_many("kind", EventKind::ALL, EventKind::as_str)?,
-            actor: columns.text("actor")?,
-            subject: columns.text("subject")?,
-            details: columns.json_or_none("details")?.unwrap_or_default(),
-        });
+        events.push(recorded(row)?);
     }
     Ok(Listed::new(events, page.limit, |last| last.number))
+}
+
+/// What operators did at the command line since a time, of all tenants: at most `limit` events, the
+/// oldest first.
+pub(super) fn by_operators(
+    sql: &Connection,
+    since: Timestamp,
+    limit: u16,
+) -> Result<Vec<OperatorEvent>, StoreError> {
+    let mut select = sql.prepare_cached(BY_OPERATORS)?;
+    let mut rows = select.query(params![moment(since), limit])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: Option<String> = row.get("tenant")?;
+        let name = name.filter(|name| !name.is_empty());
+        let tenant = name.map(|_| Columns::of("events", 1, row).text("tenant")).transpose()?;
+        events.push(OperatorEvent { tenant, event: recorded(row)? });
+    }
+    Ok(events)
+}
+
+fn recorded(row: &rusqlite::Row<'_>) -> Result<RecordedEvent, StoreError> {
+    let mut columns = Columns::of("events", 2, row).after(1);
+    Ok(RecordedEvent {
+        number: columns.number("number")?,
+        at: columns.moment("at")?,
+        kind: columns.one_of_many("kind", EventKind::ALL, EventKind::as_str)?,
+        actor: columns.text("actor")?,
+        subject: columns.text("subject")?,
+        details: columns.json_or_none("details")?.unwrap_or_default(),
+    })
 }
 
 pub(super) fn purge(sql: &Connection, before: Timestamp, limit: u16) -> Result<u16, StoreError> {

@@ -119,6 +119,16 @@ impl Sqlite {
         self.0.readers.read_at_once("counting deliveries", delivery::select::backlog)
     }
 
+    /// See [`crate::Store::events_of_operators`].
+    pub(crate) fn events_of_operators(
+        &self,
+        since: Timestamp,
+        limit: u16,
+    ) -> Result<Vec<crate::OperatorEvent>, Fault> {
+        let doing = "reading what operators did";
+        self.0.readers.read_at_once(doing, |sql| event::by_operators(sql, since, limit))
+    }
+
     pub(crate) fn master_keys(&self) -> &MasterKeys {
         &self.0.keys
     }

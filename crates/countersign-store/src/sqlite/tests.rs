@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use super::delivery::select;
 use super::error::StoreError;
 use super::{
-    OpenFor, Sqlite, activation, delivery, device, end_snapshot, evidence, identity, stored,
+    OpenFor, Sqlite, activation, delivery, device, end_snapshot, event, evidence, identity, stored,
     transaction,
 };
 use crate::Store;
@@ -291,6 +291,7 @@ async fn hot_queries_use_their_index_and_sort_nothing() {
         (identity::COUNT.into(), "PRIMARY KEY"),
         (identity::DEVICES_WITH.into(), "PRIMARY KEY"),
         (identity::ENDS.into(), "identities_by_end"),
+        (event::BY_OPERATORS.into(), "events_by_operators"),
         ("DELETE FROM identities WHERE tenant = ?1 AND device = ?2".into(), "identities_by_device"),
         (
             "DELETE FROM identity_labels WHERE tenant = ?1 AND device = ?2".into(),
