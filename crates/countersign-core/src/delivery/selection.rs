@@ -220,7 +220,9 @@ mod tests {
         let due = [(1, "1a"), (1, "1b"), (1, "1c"), (2, "2a"), (3, "3a"), (3, "3b")];
         let due = due.map(|(number, name)| (destination(number), name));
         let mut capacity = Capacity::new(4 * permits, permits);
-        served.iter().for_each(|number| capacity.note_served(&destination(*number)));
+        for number in served {
+            capacity.note_served(&destination(*number));
+        }
         let selection = select(&mut Few(due.to_vec()), capacity, None, NOW).expect("infallible");
         (selection.found, selection.is_partial)
     }
