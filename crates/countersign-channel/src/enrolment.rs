@@ -263,6 +263,7 @@ impl Devices {
             user: user.name.clone(),
             serial_number,
             status: DeviceStatus::Active,
+            tenant_locked: false,
             auth_key: *asked.auth_key.point(),
             payload_key: Secret::copied(secrets.payload_key.as_bytes()),
             code_key: Secret::copied(secrets.code_key.as_bytes()),

@@ -20,6 +20,8 @@ pub struct Device {
     pub serial_number: SerialNumber,
     /// The device's status.
     pub status: DeviceStatus,
+    /// Whether its tenant was locked when the device was read. No change of a device writes it.
+    pub tenant_locked: bool,
     /// The authentication key: an uncompressed P-256 point (SEC 1, 2.3.3).
     pub auth_key: [u8; 65],
     /// The key that seals requests to the device, and messages back.
@@ -143,11 +145,13 @@ impl Device {
     /// Checks that the device may act.
     ///
     /// # Errors
-    /// Refuses a device that is locked or retired.
+    /// Refuses a device that is locked or retired, and one whose tenant is locked.
     pub fn check(&self) -> Result<(), Locked> {
         match self.status {
-            DeviceStatus::Active => Ok(()),
-            DeviceStatus::Locked | DeviceStatus::Retired => Err(Locked::Device),
+            DeviceStatus::Active if !self.tenant_locked => Ok(()),
+            DeviceStatus::Active | DeviceStatus::Locked | DeviceStatus::Retired => {
+                Err(Locked::Device)
+            }
         }
     }
 

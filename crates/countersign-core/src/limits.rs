@@ -85,6 +85,8 @@ pub const SWEEP_MAX: u16 = 512;
 /// The ended transactions, or expired activations, that one commit removes. They take a few
 /// milliseconds of the writer's time.
 pub const PURGE_MAX: u16 = 50;
+/// The rows of a tenant that is being deleted which one commit removes.
+pub const DELETED_ROWS_MAX: u16 = 200;
 /// The verified certificates that a node caches.
 pub const SIGNERS_CACHED_MAX: usize = 65_536;
 /// The opened private keys of tenants that a node caches.

@@ -17,8 +17,23 @@ pub struct Tenant {
     pub roots: Vec<Vec<u8>>,
     /// The keys that verify the tenant's access tokens.
     pub token_keys: TokenKeys,
+    /// Whether the tenant is served.
+    pub state: TenantState,
     /// The time of the creation.
     pub created_at: Timestamp,
+}
+
+/// Whether a tenant is served.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TenantState {
+    /// It is served.
+    Active,
+    /// No call of its clients, keys and devices is accepted until an operator unlocks it. Open
+    /// transactions end at their own deadlines.
+    Locked,
+    /// It was deleted, for good. Its name, its roots, its events and the evidence of its signatures
+    /// are kept.
+    Deleted,
 }
 
 /// A tenant to create, with its private keys.
@@ -45,6 +60,8 @@ pub struct Client {
     pub roles: Roles,
     /// Whether the client may call at all.
     pub state: CredentialState,
+    /// Whether its tenant was locked when the client was read. No change of a client writes it.
+    pub tenant_locked: bool,
     /// The number of the client's present secret: 1 for the first. Access tokens name it, so that
     /// they end with the secret with which they were obtained.
     pub secret_number: u32,
@@ -89,6 +106,8 @@ pub struct ApiKey {
     pub digest: [u8; 32],
     /// Whether the key is accepted.
     pub state: CredentialState,
+    /// Whether its own tenant was locked when the key was read. No change of a key writes it.
+    pub tenant_locked: bool,
     /// The time at which the key ends; `None` means never.
     pub not_after: Option<Timestamp>,
     /// The time of the creation.
@@ -118,6 +137,7 @@ impl Client {
     #[must_use]
     pub fn accepts(&self, secret_number: u32, now: Timestamp) -> bool {
         self.state == CredentialState::Active
+            && !self.tenant_locked
             && self.secrets(now).any(|(number, _)| number == secret_number)
     }
 
@@ -142,6 +162,21 @@ impl ClientSecret {
     }
 }
 
+impl TenantState {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Locked, Self::Deleted];
+
+    /// The state's name in the ledger and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Locked => "locked",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
 impl CredentialState {
     /// All states.
     pub const ALL: [Self; 2] = [Self::Active, Self::Locked];
@@ -160,7 +195,9 @@ impl ApiKey {
     /// Whether the key is accepted at `now`.
     #[must_use]
     pub fn is_valid(&self, now: Timestamp) -> bool {
-        self.state == CredentialState::Active && self.not_after.is_none_or(|end| now < end)
+        self.state == CredentialState::Active
+            && !self.tenant_locked
+            && self.not_after.is_none_or(|end| now < end)
     }
 
     /// Whether the key is valid for `tenant`.
@@ -195,6 +232,7 @@ mod tests {
             name: "Shop".into(),
             roles: Roles::default(),
             state: CredentialState::Active,
+            tenant_locked: false,
             secret_number: 1,
             secret: ClientSecret { digest: [1; 32], not_after },
             secret_before: None,
@@ -221,7 +259,8 @@ mod tests {
         assert_eq!(accepted(&thrice, 49), [2, 3]);
         let earlier = first.with_secret(new(2), Some(Timestamp(500)));
         assert_eq!((accepted(&earlier, 99), accepted(&earlier, 100)), (vec![1, 2], vec![2]));
-        let locked = Client { state: CredentialState::Locked, ..thrice };
+        let locked = Client { state: CredentialState::Locked, ..thrice.clone() };
         assert_eq!(accepted(&locked, 0), []);
+        assert_eq!(accepted(&Client { tenant_locked: true, ..thrice }, 0), []);
     }
 }

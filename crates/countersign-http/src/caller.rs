@@ -13,7 +13,7 @@ use countersign_core::Fault;
 use countersign_core::event::{Actor, EventKind, NewEvent, Subject};
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::role::{Role, Roles};
-use countersign_core::tenant::{ApiKey, Client, KeyKind, Tenant};
+use countersign_core::tenant::{ApiKey, Client, KeyKind, Tenant, TenantState};
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Uri};
 use subtle::ConstantTimeEq as _;
@@ -365,7 +365,7 @@ impl Authenticator {
         })?;
         if !found.client.accepts(found.secret_number, now) {
             let AuthenticatedClient { client: Client { id, .. }, .. } = found;
-            info!(client = %id, "Client {id} is locked: its call was refused");
+            info!(client = %id, "Client {id} or its tenant is locked: its call was refused");
             return Err(AuthError::NotAuthenticated);
         }
         self.known.remember(address);
@@ -431,7 +431,8 @@ impl Authenticator {
     }
 
     async fn known_tenant(&self, tenant: &TenantName) -> Result<Tenant, AuthError> {
-        self.core.read().tenant(tenant).await?.ok_or(AuthError::NoTenant)
+        let found = self.core.read().tenant(tenant).await?;
+        found.filter(|found| found.state != TenantState::Deleted).ok_or(AuthError::NoTenant)
     }
 }
 

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, ensure};
 use countersign_core::id::{SerialNumber, TenantName, UserName};
 use countersign_core::port::{Keys, Signer, SigningRole, StoredKey, TokenKeys};
-use countersign_core::tenant::{NewTenant, Tenant};
+use countersign_core::tenant::{NewTenant, Tenant, TenantState};
 use countersign_core::time::Timestamp;
 use countersign_wire::key_proof::KeyStatement;
 use rcgen::{
@@ -40,6 +40,7 @@ pub async fn found_tenant(
         roots: vec![certificate.clone()],
         authority_certificate: certificate,
         token_keys: TokenKeys::one(*tokens.public_key()),
+        state: TenantState::Active,
         created_at: terms.now,
     };
     Ok(NewTenant { tenant, authority_key, token_key })

@@ -11,6 +11,7 @@ use countersign_core::Fault;
 use countersign_core::id::TenantName;
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{CertificateEnds, Listed, Page};
+use countersign_core::tenant::TenantState;
 use countersign_core::time::Timestamp;
 use countersign_http::{time_format, tls};
 use countersign_node::task::Shutdown;
@@ -102,7 +103,9 @@ async fn authorities(core: &Core) -> Result<Vec<(TenantName, Timestamp)>, Fault>
     loop {
         let Listed { rows, next } = read.tenants(page).await?;
         for name in rows {
-            let Some(tenant) = read.tenant(&name).await? else { continue };
+            let tenant = read.tenant(&name).await?;
+            let tenant = tenant.filter(|tenant| tenant.state != TenantState::Deleted);
+            let Some(tenant) = tenant else { continue };
             let validity = countersign_proof::validity(&tenant.authority_certificate);
             let (_, end) = validity.map_err(Fault::while_doing("reading an authority's end"))?;
             authorities.push((name, Timestamp::of_seconds(end)));

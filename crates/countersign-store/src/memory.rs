@@ -36,6 +36,7 @@ mod delivery;
 mod device;
 mod purge;
 mod snapshot;
+mod tenant;
 
 use delivery::Deliveries;
 pub(crate) use delivery::begun;
@@ -376,7 +377,7 @@ impl Tables {
         Ok(Committed::Written)
     }
 
-    /// Whether the rows on which a decision depends are unchanged.
+    /// Whether the rows on which a decision depends are unchanged, and the tenant not locked.
     fn holds(&self, tenant: &TenantName, user: &UserName, preconditions: Preconditions) -> bool {
         let user_holds = preconditions.user.is_none_or(|version| {
             let user = self.users.get(&(tenant.clone(), user.clone()));
@@ -386,7 +387,9 @@ impl Tables {
             let device = self.devices.get(&(tenant.clone(), id));
             device.is_some_and(|device| device.version == version)
         });
-        user_holds && device_holds
+        let depends = preconditions.user.is_some() || preconditions.device.is_some();
+        let is_locked = depends && self.tenant_is_locked(tenant);
+        !is_locked && user_holds && device_holds
     }
 
     /// The reason, if any, for not adding a new transaction.

@@ -297,6 +297,7 @@ fn device(
         user: user.name.clone(),
         serial_number,
         status: DeviceStatus::Active,
+        tenant_locked: false,
         auth_key: *phone.auth_key.public().point(),
         payload_key: Secret::copied(phone.payload_key.as_bytes()),
         code_key: Secret::copied(phone.code_key.as_bytes()),

@@ -19,7 +19,9 @@ use countersign_core::selector::Selector;
 use countersign_core::spec::{
     AcceptedFormats, Clocks, Content, Dialect, Document, MediaType, Operation, RawTerms, Recipients,
 };
-use countersign_core::tenant::{Client, ClientSecret, CredentialState, NewTenant, Tenant};
+use countersign_core::tenant::{
+    Client, ClientSecret, CredentialState, NewTenant, Tenant, TenantState,
+};
 use countersign_core::time::Timestamp;
 
 use crate::changes::Changes as _;
@@ -182,6 +184,7 @@ impl TestTenant {
             authority_certificate: self.authority.certificate().to_vec(),
             roots: vec![self.authority.certificate().to_vec()],
             token_keys: TokenKeys::one([4; 65]),
+            state: TenantState::Active,
             created_at: START,
         };
         NewTenant { tenant, authority_key: no_key(), token_key: no_key() }
@@ -194,6 +197,7 @@ impl TestTenant {
             name: "The Shop".into(),
             roles: Role::ALL.into_iter().collect(),
             state: CredentialState::Active,
+            tenant_locked: false,
             secret_number: 1,
             secret: ClientSecret { digest: [0; 32], not_after: None },
             secret_before: None,
@@ -293,6 +297,7 @@ fn phone(authority: &Authority, tenant: &str, user: &str, nth: usize) -> Phone {
         user: user.parse().expect("a user's name"),
         serial_number: SerialNumber { base: SerialBase(0), sequence: 0 },
         status: DeviceStatus::Active,
+        tenant_locked: false,
         auth_key: [4; 65],
         payload_key: Key32::copied(&[0; 32]),
         code_key: Key32::copied(&code_key),

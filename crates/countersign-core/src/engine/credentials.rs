@@ -131,7 +131,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     }
 
     /// Cancels the open transactions of a client.
-    async fn cancel_all_of(
+    pub(super) async fn cancel_all_of(
         &self,
         actor: &Actor,
         tenant: &TenantName,
@@ -253,7 +253,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         root: &[u8],
         sha256: &str,
     ) -> Result<(), AdminError> {
-        let found = self.store.read().tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
+        let found = self.existing_tenant(tenant).await?;
         if found.authority_certificate == root {
             return Err(AdminRefusal::OwnAuthority.into());
         }

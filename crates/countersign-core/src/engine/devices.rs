@@ -17,14 +17,14 @@ use crate::refusal::{
     ActorError, ActorRefusal, EnrolError, EnrolRefusal, Fault, UserError, UserRefusal,
 };
 use crate::spec::Recipients;
-use crate::tenant::Tenant;
+use crate::tenant::{Tenant, TenantState};
 use crate::user::User;
 
 /// The rows on which an enrolment is decided. For unknown names the same reads are made, and find
 /// no rows.
 #[derive(Debug)]
 pub struct EnrolmentSnapshot {
-    /// The tenant.
+    /// The tenant, if it is active.
     pub tenant: Option<Tenant>,
     /// The user, if they are not locked.
     pub user: Option<Versioned<User>>,
@@ -56,6 +56,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let query = Query { subject: QuerySubject::User(user), parts };
         let Snapshot { tenant, user, activations, .. } = self.store.snapshot(tenant, query).await?;
         let user = user.filter(|user| user.value.lock_state.check(now).is_ok());
+        let tenant = tenant.filter(|tenant| tenant.state == TenantState::Active);
         Ok(EnrolmentSnapshot { tenant, user, activations })
     }
 

@@ -20,6 +20,8 @@
 //!   [`delete_activation`](Engine::delete_activation).
 //! * Operators (`tenants.rs`): [`create_tenant`](Engine::create_tenant),
 //!   [`create_client`](Engine::create_client), …
+//! * Whole tenants (`tenant_states.rs`): [`set_tenant_lock`](Engine::set_tenant_lock),
+//!   [`delete_tenant`](Engine::delete_tenant).
 //! * What operators take back or replace (`credentials.rs`):
 //!   [`delete_client`](Engine::delete_client), [`distrust_root`](Engine::distrust_root), …
 //! * Signing identities (`identities.rs`): [`identities`](Engine::identities),
@@ -51,6 +53,7 @@ mod read;
 mod renewals;
 mod signers;
 mod start;
+mod tenant_states;
 mod tenants;
 mod users;
 mod verify;
@@ -291,7 +294,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Fails if the store does.
     pub async fn record_refusal(&self, event: NewEvent) -> Result<(), Fault> {
         let Some(tenant) = &event.tenant else { return Ok(()) };
-        if self.store.read().tenant(tenant).await?.is_some() {
+        if self.has_tenant(tenant).await? {
             self.commit(Change::Nothing, vec![event]).await?;
         }
         Ok(())

@@ -7,15 +7,16 @@ use crate::limits::ROOTS_PER_TENANT_MAX;
 use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, StoredKey};
 use crate::refusal::{AdminError, AdminRefusal, Fault};
 use crate::role::{Role, Roles};
-use crate::tenant::{ApiKey, Client, NewTenant};
+use crate::tenant::{ApiKey, Client, NewTenant, TenantState};
 
 impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
-    /// Whether there is a tenant of that name.
+    /// Whether there is a tenant of that name that was not deleted.
     ///
     /// # Errors
     /// Fails if the store does.
     pub async fn has_tenant(&self, tenant: &TenantName) -> Result<bool, Fault> {
-        Ok(self.store.read().tenant(tenant).await?.is_some())
+        let found = self.store.read().tenant(tenant).await?;
+        Ok(found.is_some_and(|found| found.state != TenantState::Deleted))
     }
 
     /// Creates a tenant.
@@ -41,7 +42,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         root: &[u8],
         sha256: &str,
     ) -> Result<(), AdminError> {
-        let found = self.store.read().tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
+        let found = self.existing_tenant(tenant).await?;
         if found.roots.len() >= ROOTS_PER_TENANT_MAX {
             return Err(AdminRefusal::ManyRoots.into());
         }

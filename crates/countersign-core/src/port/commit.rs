@@ -6,7 +6,7 @@ use crate::enrolment::{Activation, Addition, Enrolment, Renewal};
 use crate::event::NewEvent;
 use crate::id::{ApiKeyId, ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
 use crate::key::{StoredKey, TokenKeys};
-use crate::tenant::{ApiKey, Client, CredentialState, NewTenant};
+use crate::tenant::{ApiKey, Client, CredentialState, NewTenant, TenantState};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
 use crate::user::LockState;
@@ -39,6 +39,30 @@ pub enum Change {
     },
     /// A new tenant, with its private keys.
     CreateTenant(Box<NewTenant>),
+    /// Locks or unlocks a tenant. It is stale if the tenant has another state than `expected`.
+    SetTenantState {
+        /// The tenant.
+        tenant: TenantName,
+        /// The present state.
+        expected: TenantState,
+        /// The new state.
+        state: TenantState,
+    },
+    /// Removes a batch of the rows of a tenant that is not active, at most
+    /// [`crate::limits::DELETED_ROWS_MAX`]. It is stale if the tenant is active or does not exist.
+    /// It is committed again until it answers something else than [`Committed::More`]. Only that
+    /// last commit writes its events.
+    ///
+    /// Evidence of finished transactions, as [`Purge::Transactions`](super::Purge::Transactions)
+    /// keeps it, stays with the tenant's events, its name and its trusted roots, and the tenant's
+    /// state is [`TenantState::Deleted`]; so do the marks of its public keys and signatures.
+    /// With `with_evidence` nothing of the tenant stays, and its name is free.
+    DeleteTenant {
+        /// The tenant.
+        tenant: TenantName,
+        /// Whether evidence and events are removed too.
+        with_evidence: bool,
+    },
     /// Gives an existing tenant a new authority. Its certificate is one more trusted root, if the
     /// tenant has fewer than [`crate::limits::ROOTS_PER_TENANT_MAX`]. It is stale if the tenant has
     /// another authority than `expected` by now. The private key of that one is removed.
@@ -232,6 +256,8 @@ impl Change {
             Self::Transaction(_) => "committing a transaction's step",
             Self::Reached { .. } => "recording which device was reached",
             Self::CreateTenant(_) => "creating a tenant",
+            Self::SetTenantState { .. } => "locking or unlocking a tenant",
+            Self::DeleteTenant { .. } => "deleting a tenant",
             Self::ReplaceAuthority { .. } => "replacing a tenant's authority",
             Self::TrustRoot { .. } => "trusting a root",
             Self::DistrustRoot { .. } => "taking a root back",
@@ -314,7 +340,8 @@ impl StoredMax {
 }
 
 /// The versions of the rows on which a decision depends. They enforce locks: a lock that was
-/// acknowledged before the commit has changed a version, so that the commit is stale.
+/// acknowledged before the commit has changed a version, so that the commit is stale. A commit that
+/// depends on any of them is stale too if the tenant is not active.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Preconditions {
     /// The transaction's user.
@@ -336,6 +363,8 @@ pub enum Committed {
     KeyUsed,
     /// A certificate of the tenant's authority already has one of the serial numbers: issue again.
     SerialUsed,
+    /// A batch was removed, and more rows may remain: commit again.
+    More,
     /// The number of dead letters that are due again.
     Replayed(u16),
     /// The client already has a transaction with that reference.

@@ -8,6 +8,9 @@ pub enum AdminRefusal {
     /// There is no such tenant.
     #[error("no such tenant")]
     UnknownTenant,
+    /// The tenant is not locked, which deleting it requires.
+    #[error("the tenant is not locked")]
+    NotLocked,
     /// The tenant has no such client.
     #[error("no such client")]
     UnknownClient,
@@ -38,6 +41,7 @@ impl Refusal for AdminRefusal {
     fn kind(&self) -> &'static str {
         match self {
             Self::UnknownTenant => "unknown_tenant",
+            Self::NotLocked => "not_locked",
             Self::UnknownClient => "unknown_client",
             Self::UnknownKey => "unknown_key",
             Self::UnknownRoot => "unknown_root",

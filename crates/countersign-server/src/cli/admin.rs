@@ -100,6 +100,11 @@ impl Admin {
         found.with_context(|| format!("there is no tenant {name}: `countersign tenant list`"))
     }
 
+    /// Checks that there is a tenant, or the evidence of a deleted one.
+    pub(super) async fn check_tenant_or_evidence(&self, name: &TenantName) -> anyhow::Result<()> {
+        self.tenant(name).await.map(drop)
+    }
+
     /// Checks that a tenant exists.
     pub(super) async fn check_tenant(&self, name: &TenantName) -> anyhow::Result<()> {
         let exists = self.core.has_tenant(name).await?;

@@ -286,6 +286,7 @@ pub(super) async fn create(
         name: name.to_owned(),
         roles,
         state: CredentialState::Active,
+        tenant_locked: false,
         secret_number: 1,
         secret: ClientSecret { digest: secret_digest(&client_secret), not_after },
         secret_before: None,

@@ -90,7 +90,7 @@ impl History {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let admin = Admin::at(&self.place)?;
         if let Some(tenant) = &self.tenant {
-            admin.check_tenant(tenant).await?;
+            admin.check_tenant_or_evidence(tenant).await?;
         }
         let read = admin.core.read();
         let page = async |page: Page<u64>| {

@@ -162,6 +162,7 @@ pub(super) async fn make(
         digest,
         state: CredentialState::Active,
         not_after: valid.map(|valid| now + valid),
+        tenant_locked: false,
         created_at: now,
     };
     admin.core.create_api_key(&admin.actor, key.clone()).await?;

@@ -25,6 +25,8 @@ use super::validity::Validity;
 use countersign_http::time_format;
 use countersign_node::authority::found_tenant;
 
+mod states;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a tenant, with a certificate authority of its own.
@@ -78,6 +80,46 @@ pub(super) enum Command {
         #[command(flatten)]
         place: LedgerArgs,
     },
+    /// Lock a tenant: no call of its clients, keys and devices is accepted from the next one on.
+    ///
+    /// It starts no transactions and issues no tokens. Open transactions end at their own
+    /// deadlines, and their callbacks are made. A tenant that is locked already stays so.
+    #[command(after_help = "Example:\n  countersign tenant lock acme")]
+    Lock {
+        /// The tenant's name
+        name: TenantName,
+        #[command(flatten)]
+        place: LedgerArgs,
+    },
+    /// Unlock a tenant; one that is not locked stays so.
+    #[command(after_help = "Example:\n  countersign tenant unlock acme")]
+    Unlock {
+        /// The tenant's name
+        name: TenantName,
+        #[command(flatten)]
+        place: LedgerArgs,
+    },
+    /// Delete a locked tenant, for good: its clients, keys, users, devices, activation codes,
+    /// transactions and deliveries, and its private keys.
+    ///
+    /// Evidence of signatures and events stay: `transaction list|show`, `ca export` and `history`
+    /// go on answering, and the name is not free. With --with-evidence nothing stays.
+    ///
+    /// It asks no question, but the tenant must be locked before. The rows go in small batches, so
+    /// that a running server goes on; a deletion that was interrupted is continued by the next.
+    /// What is deleted already is no failure.
+    #[command(after_help = "Example:
+  countersign tenant lock acme
+  countersign tenant delete acme")]
+    Delete {
+        /// The tenant's name
+        name: TenantName,
+        /// Delete the evidence of signatures and the events too, so that the name is free again
+        #[arg(long)]
+        with_evidence: bool,
+        #[command(flatten)]
+        place: LedgerArgs,
+    },
     /// List the tenants.
     List {
         #[command(flatten)]
@@ -88,6 +130,8 @@ pub(super) enum Command {
 #[derive(Serialize)]
 struct CreatedTenant {
     name: String,
+    /// `active`, `locked` or `deleted`.
+    state: &'static str,
     created_at: String,
     /// The authority that issues the tenant's certificates.
     authority: Option<Validity>,
@@ -99,7 +143,7 @@ impl Command {
             Self::Create { name, place } => {
                 let admin = Admin::at_new(&place)?;
                 let Some(tenant) = create(&admin, &name).await? else {
-                    bail!("there is a tenant {name} already");
+                    bail!("{}", states::taken(&admin, &name).await?);
                 };
                 let made = made(&tenant, admin.now());
                 answer::print(admin.json, &made, || {
@@ -114,6 +158,11 @@ impl Command {
             Self::RotateTokenKey { name, keep_old, place } => {
                 rotate_token_key(&name, keep_old.map(Duration::from_secs), &place).await
             }
+            Self::Lock { name, place } => states::set_lock(&name, true, &place).await,
+            Self::Unlock { name, place } => states::set_lock(&name, false, &place).await,
+            Self::Delete { name, with_evidence, place } => {
+                states::delete(&name, with_evidence, &place).await
+            }
             Self::List { place } => {
                 let admin = Admin::at(&place)?;
                 let mut tenants = Vec::new();
@@ -123,10 +172,15 @@ impl Command {
                     tenants.extend(tenant.map(|tenant| made(&tenant, admin.now())));
                 }
                 answer::print(admin.json, &tenants, || {
-                    let mut table = Table::new(&["TENANT", "CREATED", "CA VALID UNTIL"]);
+                    let mut table = Table::new(&["TENANT", "STATE", "CREATED", "CA VALID UNTIL"]);
                     for made in &tenants {
                         let until = made.authority.as_ref().map(Validity::text);
-                        table.row(&[&made.name, &made.created_at, &until.unwrap_or_default()]);
+                        table.row(&[
+                            &made.name,
+                            made.state,
+                            &made.created_at,
+                            &until.unwrap_or_default(),
+                        ]);
                     }
                     table.text("There are no tenants yet: `countersign tenant create NAME`.")
                 })?;
@@ -226,6 +280,7 @@ async fn rotate_token_key(
 fn made(tenant: &Tenant, now: Timestamp) -> CreatedTenant {
     CreatedTenant {
         name: tenant.name.to_string(),
+        state: tenant.state.as_str(),
         created_at: time_format::brief(tenant.created_at),
         authority: Validity::of(&tenant.authority_certificate, now),
     }

@@ -193,7 +193,7 @@ impl Command {
                 let admin = Admin::at(&place)?;
                 match &filter.user {
                     Some(user) => drop(admin.user(&tenant, user).await?),
-                    None => admin.check_tenant(&tenant).await?,
+                    None => admin.check_tenant_or_evidence(&tenant).await?,
                 }
                 let (read, user) = (admin.core.read(), filter.user.as_ref());
                 let found = count.read(None, async |page| {
@@ -259,7 +259,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 impl Show {
     async fn found(&self) -> anyhow::Result<(Admin, Transaction, Vec<Contact>)> {
         let admin = Admin::at(&self.place)?;
-        admin.check_tenant(&self.tenant).await?;
+        admin.check_tenant_or_evidence(&self.tenant).await?;
         let handle = self.handle()?;
         let query = Query { subject: QuerySubject::Transaction(&handle), parts: &[Part::Contacts] };
         let Snapshot { transaction, contacts, .. } =

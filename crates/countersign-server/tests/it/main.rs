@@ -29,6 +29,7 @@ mod receiver;
 mod revocation;
 mod roles;
 mod soap;
+mod tenant_states;
 mod test_device;
 mod test_server;
 mod transcript;

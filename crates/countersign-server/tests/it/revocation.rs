@@ -9,7 +9,7 @@ use crate::test_device::{TestDevice, enrolment};
 use crate::test_server::{ALL_ROLES, TestServer, payment, read, until};
 
 /// The statuses of one call at each door, with credentials and tokens that were valid before.
-struct Doors<'s> {
+pub(crate) struct Doors<'s> {
     server: &'s TestServer,
     client: (String, String),
     kobil: String,
@@ -17,7 +17,7 @@ struct Doors<'s> {
 }
 
 impl<'s> Doors<'s> {
-    async fn of(server: &'s TestServer, client: &(String, String)) -> Self {
+    pub(crate) async fn of(server: &'s TestServer, client: &(String, String)) -> Self {
         let kobil = server.token_of("acme", client).await;
         let trustedx = server.trustedx_token(client, "").await;
         let doors = Self { server, client: client.clone(), kobil, trustedx };
@@ -28,7 +28,7 @@ impl<'s> Doors<'s> {
     }
 
     /// KOBIL's with a token, TrustedX's with a token, SOAP with the secret, and a new token.
-    async fn statuses(&self) -> [u16; 4] {
+    pub(crate) async fn statuses(&self) -> [u16; 4] {
         let Self { server, client: (id, secret), .. } = self;
         let get = async |path: &str, token: &str| {
             let url = format!("{}{path}", server.address);
@@ -44,7 +44,7 @@ impl<'s> Doors<'s> {
     }
 
     /// Whether introspection, by another client, calls the token active.
-    async fn is_active(&self) -> bool {
+    pub(crate) async fn is_active(&self) -> bool {
         let url = format!("{}/trustedx-authserver/oauth/acme/introspect", self.server.address);
         let (id, secret) = &self.server.client;
         let call = self.server.http.post(url).basic_auth(id, Some(secret));

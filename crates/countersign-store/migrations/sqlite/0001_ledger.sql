@@ -4,6 +4,7 @@
 
 CREATE TABLE tenants (
     name                  TEXT    NOT NULL PRIMARY KEY,
+    state                 TEXT    NOT NULL, -- active, locked, deleted
     authority_certificate BLOB    NOT NULL, -- DER
     roots                 TEXT    NOT NULL, -- JSON: ["base64 of DER", …]
     token_public_key      BLOB    NOT NULL, -- SEC 1 point, uncompressed

@@ -7,7 +7,7 @@ use countersign_core::event::{NewEvent, RecordedEvent};
 use countersign_core::id::{ClientId, SerialBase, TenantName, UserName};
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
 use countersign_core::port::{Change, Commit, Committed, SigningRole, StoredKey, Versioned};
-use countersign_core::tenant::{ApiKey, Client, NewTenant};
+use countersign_core::tenant::{ApiKey, Client, NewTenant, TenantState};
 use countersign_core::time::Timestamp;
 use countersign_core::user::{LockState, User};
 
@@ -37,6 +37,12 @@ impl Tables {
                 Ok(Committed::Written)
             }
             Change::CreateTenant(new) => Ok(self.create_tenant(*new)),
+            Change::SetTenantState { tenant, expected, state } => {
+                Ok(self.set_tenant_state(&tenant, expected, state))
+            }
+            Change::DeleteTenant { tenant, with_evidence } => {
+                Ok(self.delete_tenant(&tenant, with_evidence))
+            }
             Change::ReplaceAuthority { tenant, expected, certificate, key } => {
                 self.replace_authority(&tenant, &expected, certificate, key)
             }
@@ -75,12 +81,7 @@ impl Tables {
                 self.create_activation(*activation, expected)
             }
             Change::Enrol(enrolment) => self.enrol(*enrolment),
-            Change::AddIdentity(addition) => {
-                if !addition.key_fits() {
-                    return Err(Fault::new("adding an identity", Enrolment::KEYS_UNFIT));
-                }
-                Ok(self.add_identity(*addition))
-            }
+            Change::AddIdentity(addition) => self.add_identity(*addition),
             Change::RenewIdentity(renewal) => {
                 if !renewal.key_fits() {
                     return Err(Fault::new("renewing a certificate", Enrolment::KEYS_UNFIT));
@@ -158,7 +159,9 @@ impl Tables {
         }
         let place = (client.tenant.clone(), client.id.clone());
         self.callback_keys.insert(place.clone(), CallbackKeys { newest: key, before: None });
-        self.clients.insert(place, Versioned { value: client, version: 1 });
+        let tenant_locked = self.tenant_is_locked(&client.tenant);
+        let value = Client { tenant_locked, ..client };
+        self.clients.insert(place, Versioned { value, version: 1 });
         Ok(Committed::Written)
     }
 
@@ -192,7 +195,9 @@ impl Tables {
         if self.keys.iter().any(|other| other.id == key.id || other.digest == key.digest) {
             return Ok(Committed::Exists);
         }
-        self.keys.push(key);
+        let own = key.tenant.as_ref();
+        let tenant_locked = own.is_some_and(|tenant| self.tenant_is_locked(tenant));
+        self.keys.push(ApiKey { tenant_locked, ..key });
         Ok(Committed::Written)
     }
 
@@ -310,12 +315,14 @@ impl Tables {
         row.value.state = ActivationState::Used { request, answer };
         row.version += 1;
         self.give_address_to(&device);
-        self.devices.insert(key, Versioned { value: device, version: 1 });
+        let tenant_locked = self.tenant_is_locked(&device.tenant);
+        let value = Device { tenant_locked, ..device };
+        self.devices.insert(key, Versioned { value, version: 1 });
         Ok(Committed::Written)
     }
 
     fn check_tenant(&self, tenant: &TenantName, doing: &'static str) -> Result<(), Fault> {
-        if self.tenants.contains_key(tenant) {
+        if self.tenants.get(tenant).is_some_and(|one| one.state != TenantState::Deleted) {
             return Ok(());
         }
         Err(Fault::new(doing, "there is no such tenant"))

@@ -38,6 +38,17 @@ impl Deliveries {
         self.entries.retain(|_, outbox| !is_for(outbox, tenant, transaction));
     }
 
+    /// Removes at most `limit` deliveries of a tenant, and answers how many.
+    pub(super) fn remove_of_tenant(&mut self, tenant: &TenantName, limit: usize) -> usize {
+        let is_own = |outbox: &OutboxEntry| outbox.delivery.destination.tenant() == tenant;
+        let own = self.entries.iter().filter(|(_, outbox)| is_own(outbox));
+        let going: Vec<_> = own.map(|(number, _)| *number).take(limit).collect();
+        for number in &going {
+            self.entries.remove(number);
+        }
+        going.len()
+    }
+
     /// Removes the pushes of a transaction.
     pub(super) fn call_off(&mut self, tenant: &TenantName, transaction: TransactionId) {
         self.entries.retain(|_, outbox| {

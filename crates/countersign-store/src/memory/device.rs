@@ -1,7 +1,8 @@
 //! Devices and their identities, in memory.
 
+use countersign_core::Fault;
 use countersign_core::device::{Device, DeviceStatus, Identity};
-use countersign_core::enrolment::{Addition, IdentityKey, Renewal};
+use countersign_core::enrolment::{Addition, Enrolment, IdentityKey, Renewal};
 use countersign_core::id::TenantName;
 use countersign_core::port::{CertificateEnds, Committed, Versioned};
 use countersign_core::time::Timestamp;
@@ -36,14 +37,17 @@ impl Tables {
     }
 
     /// Adds an identity to a device, if both versions are unchanged and its key is new.
-    pub(super) fn add_identity(&mut self, addition: Addition) -> Committed {
+    pub(super) fn add_identity(&mut self, addition: Addition) -> Result<Committed, Fault> {
+        if !addition.key_fits() {
+            return Err(Fault::new("adding an identity", Enrolment::KEYS_UNFIT));
+        }
         let Addition { device, expected, user_expected, key } = addition;
         let user = self.users.get(&(device.tenant.clone(), device.user.clone()));
         let present = self.devices.get(&(device.tenant.clone(), device.id));
         if user.is_none_or(|user| user.version != user_expected)
             || present.is_none_or(|device| device.version != expected)
         {
-            return Committed::Stale;
+            return Ok(Committed::Stale);
         }
         let tenant = device.tenant.clone();
         let checked = self.check_keys(&tenant, &[key]);
@@ -51,7 +55,7 @@ impl Tables {
             self.keep_keys(&tenant, &[key]);
             self.change_device(device, expected);
         }
-        checked
+        Ok(checked)
     }
 
     /// Checks that these keys, and the serial numbers of their certificates, are new.

@@ -37,7 +37,14 @@ impl Tables {
         going.sort_unstable();
         going.truncate(limit.into());
         for (_, at) in &going {
-            let Some(row) = self.transactions.remove(at) else { continue };
+            self.remove_transaction(*at);
+        }
+        going.len() as u16
+    }
+
+    /// Removes a transaction with what is queued for it, and keeps the evidence of a finished one.
+    pub(super) fn remove_transaction(&mut self, at: u64) {
+        if let Some(row) = self.transactions.remove(&at) {
             let (tenant, id) = (row.value.spec.tenant.clone(), row.value.spec.id);
             self.places.remove(&(tenant.clone(), id));
             self.deliveries.purge(&tenant, id);
@@ -46,7 +53,6 @@ impl Tables {
                 self.evidence.push(evidence(&row, proof));
             }
         }
-        going.len() as u16
     }
 
     /// Hides the evidence from the transaction's own caller, if the version is unchanged.

@@ -7,15 +7,15 @@ use countersign_core::id::{
     ApiKeyId, ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{Change, Commit, Committed, StoredKey, TokenKeyChange};
-use countersign_core::tenant::{ApiKey, Client, CredentialState};
+use countersign_core::tenant::{ApiKey, Client, CredentialState, TenantState};
 use countersign_core::time::Timestamp;
 use countersign_core::user::LockState;
 use rusqlite::Connection;
 
 use super::error::StoreError;
 use super::{
-    activation, client, contact, delivery, device, event, key, private_key, tenant, transaction,
-    user,
+    activation, client, contact, delivery, device, event, key, private_key, tenant,
+    tenant_deletion, transaction, user,
 };
 use crate::master_key::MasterKeys;
 
@@ -29,6 +29,8 @@ enum PreparedChange {
     Transaction(transaction::CommitWork),
     Reached(TenantName, DeviceId, Vec<TransactionId>, Timestamp),
     CreateTenant(tenant::Row),
+    SetTenantState(TenantName, TenantState, TenantState),
+    DeleteTenant(TenantName, bool),
     ReplaceAuthority(tenant::NewAuthority),
     TrustRoot(TenantName, Vec<u8>),
     DistrustRoot(TenantName, Vec<u8>),
@@ -80,6 +82,12 @@ impl PreparedChange {
                 Self::Reached(tenant, device, transactions, at)
             }
             Change::CreateTenant(new) => Self::CreateTenant(tenant::Row::of(*new)),
+            Change::SetTenantState { tenant, expected, state } => {
+                Self::SetTenantState(tenant, expected, state)
+            }
+            Change::DeleteTenant { tenant, with_evidence } => {
+                Self::DeleteTenant(tenant, with_evidence)
+            }
             Change::ReplaceAuthority { tenant, expected, certificate, key } => {
                 let new = tenant::NewAuthority { tenant, expected, certificate, key };
                 Self::ReplaceAuthority(new)
@@ -138,6 +146,12 @@ impl PreparedChange {
                 Ok(Committed::Written)
             }
             Self::CreateTenant(row) => row.insert(sql),
+            Self::SetTenantState(tenant, expected, state) => {
+                tenant::set_state(sql, tenant, *expected, *state)
+            }
+            Self::DeleteTenant(tenant, with_evidence) => {
+                tenant_deletion::remove(sql, tenant, *with_evidence)
+            }
             Self::ReplaceAuthority(new) => new.write(sql),
             Self::TrustRoot(tenant, root) => tenant::trust(sql, tenant, root),
             Self::DistrustRoot(tenant, root) => tenant::distrust(sql, tenant, root),

@@ -14,9 +14,10 @@ use super::{private_key, tenant};
 const COLUMNS: &str = "clients.tenant, clients.id, clients.version, clients.name, clients.roles,
     clients.state, clients.secret_number, clients.secret_digest, clients.secret_not_after,
     clients.secret_before_digest, clients.secret_before_not_after, clients.scopes,
-    clients.created_at";
+    clients.created_at,
+    (SELECT state <> 'active' FROM tenants WHERE tenants.name = clients.tenant)";
 /// The number of these columns.
-const COLUMN_COUNT: usize = 13;
+const COLUMN_COUNT: usize = 14;
 
 /// A client and its callback key, prepared to be written.
 pub(super) struct Row {
@@ -178,6 +179,7 @@ fn read(columns: &mut Columns<'_>) -> Result<Versioned<Client>, StoreError> {
         secret_before: before.map(|digest| ClientSecret { digest, not_after }),
         scopes: columns.json_or_none("scopes")?,
         created_at: columns.moment("created_at")?,
+        tenant_locked: columns.next("tenant")?,
     };
     Ok(Versioned { value, version })
 }

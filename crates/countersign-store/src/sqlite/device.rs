@@ -23,6 +23,9 @@ pub(super) use push::{load_sleeper, retire as retire_push};
 const COLUMNS: &str = "tenant, id, version, user, serial_base, sequence, status, auth_key,
     payload_key, code_key, pin_digest, pin_version, push_provider, push_address, push_mark,
     push_at, push_retired, enrolled_at, about, identities";
+/// The column that is read after these.
+const TENANT_LOCKED: &str =
+    "coalesce((SELECT state <> 'active' FROM tenants WHERE name = devices.tenant), 0)";
 
 /// A device, prepared to be written: its secrets sealed, its lists as JSON.
 pub(super) struct Row {
@@ -245,7 +248,8 @@ pub(super) fn load(
     id: DeviceId,
     keys: &MasterKeys,
 ) -> Result<Option<Versioned<Device>>, StoreError> {
-    let select = format!("SELECT {COLUMNS} FROM devices WHERE tenant = ?1 AND id = ?2");
+    let select =
+        format!("SELECT {COLUMNS}, {TENANT_LOCKED} FROM devices WHERE tenant = ?1 AND id = ?2");
     let mut select = sql.prepare_cached(&select)?;
     let mut rows = select.query(params![tenant.as_str(), number(id.number())])?;
     rows.next()?.map(|row| read(row, keys)).transpose()
@@ -264,7 +268,7 @@ pub(super) fn load_by_serial(
 
 pub(super) fn by_serial_statement() -> String {
     format!(
-        "SELECT {COLUMNS} FROM devices
+        "SELECT {COLUMNS}, {TENANT_LOCKED} FROM devices
           WHERE tenant = ?1 AND serial_base = ?2 AND sequence = ?3 AND status <> 'retired'"
     )
 }
@@ -307,7 +311,7 @@ pub(super) fn after(page: &Page<DeviceCursor>) -> (&str, i64) {
 pub(super) fn list_statement(of_user: bool) -> String {
     let which = if of_user { "user = ?2 AND sequence > ?3" } else { "(user, sequence) > (?2, ?3)" };
     format!(
-        "SELECT {COLUMNS} FROM devices
+        "SELECT {COLUMNS}, {TENANT_LOCKED} FROM devices
           WHERE tenant = ?1 AND {which} AND status <> 'retired'
           ORDER BY user, sequence LIMIT ?4"
     )
@@ -363,6 +367,7 @@ fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Device>,
         enrolled_at: columns.moment("enrolled_at")?,
         about: columns.json::<AboutBody>("about")?.into_about(),
         identities: read_identities(&mut columns)?,
+        tenant_locked: columns.next("tenant")?,
         tenant,
         id,
     };

@@ -1,6 +1,7 @@
 //! Ended transactions whose retention has passed, and rows of evidence, which stay of finished
 //! ones.
 
+use countersign_core::id::TenantName;
 use countersign_core::port::{Committed, Versioned};
 use countersign_core::spec::TransactionSpec;
 use countersign_core::time::Timestamp;
@@ -72,6 +73,27 @@ pub(super) fn forgettable(
 /// Removes those of these transactions that may still be removed, and answers how many were.
 pub(super) fn purge(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result<u16, StoreError> {
     let may_go = format!("seq = ?1 AND ended_at <= ?2 AND {NOTHING_OWED}");
+    Ok(remove(sql, seqs, &may_go, moment(before))? as u16)
+}
+
+/// Removes at most `limit` transactions of a tenant, whatever their state and whatever is queued
+/// for them, and answers how many. Open ones go without an end.
+pub(super) fn remove_of_tenant(
+    sql: &Connection,
+    tenant: &TenantName,
+    limit: usize,
+) -> Result<usize, StoreError> {
+    let limit = i64::try_from(limit).expect("a batch is small");
+    let mut select =
+        sql.prepare_cached("SELECT seq FROM transactions WHERE tenant = ?1 LIMIT ?2")?;
+    let seqs = select.query_map(params![tenant.as_str(), limit], |row| row.get(0))?;
+    let seqs: Vec<i64> = seqs.collect::<Result<_, _>>()?;
+    remove(sql, &seqs, "seq = ?1 AND ?2 IS NOT NULL", 0)
+}
+
+/// Removes those of these transactions that `may_go` selects, each with what is queued for it, and
+/// keeps the evidence of finished ones. `?1` of the condition is a transaction's `seq`.
+fn remove(sql: &Connection, seqs: &[i64], may_go: &str, second: i64) -> Result<usize, StoreError> {
     let mut keep = sql.prepare_cached(&format!(
         "INSERT INTO evidence (tenant, id, version, takes, ended_at, ended_by, proof_content,
                 proof_signer, evidence, raw, discarded, dialect, client, user, request_key,
@@ -90,16 +112,16 @@ pub(super) fn purge(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result
         "DELETE FROM contacts
           WHERE (tenant, transaction_id) = (SELECT tenant, id FROM transactions WHERE {may_go})"
     ))?;
-    let mut uncount = sql.prepare_cached(&stored::remove_statement(&may_go))?;
+    let mut uncount = sql.prepare_cached(&stored::remove_statement(may_go))?;
     let mut delete = sql.prepare_cached(&format!("DELETE FROM transactions WHERE {may_go}"))?;
     let mut gone = 0;
     for seq in seqs {
-        let which = params![seq, moment(before)];
+        let which = params![seq, second];
         keep.execute(which)?;
         drop_pushes.execute(which)?;
         drop_contacts.execute(which)?;
         uncount.execute(which)?;
-        gone += delete.execute(which)? as u16;
+        gone += delete.execute(which)?;
     }
     Ok(gone)
 }

@@ -80,7 +80,9 @@ fn select(
     given: &[&dyn ToSql],
 ) -> Result<Vec<ApiKey>, StoreError> {
     let select = format!(
-        "SELECT id, tenant, kind, digest, state, not_after, created_at FROM api_keys WHERE {which}"
+        "SELECT id, tenant, kind, digest, state, not_after, created_at,
+                coalesce((SELECT state <> 'active' FROM tenants WHERE name = api_keys.tenant), 0)
+           FROM api_keys WHERE {which}"
     );
     let mut select = sql.prepare_cached(&select)?;
     let mut rows = select.query(given)?;
@@ -98,6 +100,7 @@ fn select(
             state: columns.one_of("state", CredentialState::ALL, CredentialState::as_str)?,
             not_after: columns.moment_or_none("not_after")?,
             created_at: columns.moment("created_at")?,
+            tenant_locked: columns.next("tenant")?,
         });
     }
     Ok(keys)

@@ -38,6 +38,7 @@ mod snapshot;
 mod spec;
 mod stored;
 mod tenant;
+mod tenant_deletion;
 #[cfg(test)]
 mod tests;
 mod transaction;

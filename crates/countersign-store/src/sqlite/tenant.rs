@@ -3,7 +3,7 @@
 use countersign_core::id::TenantName;
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
 use countersign_core::port::{Committed, Page, SigningRole, StoredKey, TokenKeyChange, TokenKeys};
-use countersign_core::tenant::{NewTenant, Tenant};
+use countersign_core::tenant::{NewTenant, Tenant, TenantState};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::column::{Base64, Columns, json, moment};
@@ -26,10 +26,10 @@ impl Row {
         let NewTenant { tenant, authority_key, token_key } = &self.new;
         let made = sql
             .prepare_cached(
-                "INSERT INTO tenants (name, authority_certificate, roots, token_public_key,
+                "INSERT INTO tenants (name, state, authority_certificate, roots, token_public_key,
                                       token_key_before, token_key_before_not_after,
                                       users_made, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7)
+                 VALUES (?1, ?8, ?2, ?3, ?4, ?5, ?6, 0, ?7)
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![
@@ -40,6 +40,7 @@ impl Row {
                 tenant.token_keys.before.map(|(key, _)| key),
                 tenant.token_keys.before.map(|(_, end)| moment(end)),
                 moment(tenant.created_at),
+                tenant.state.as_str(),
             ])?;
         if made != 1 {
             return Ok(Committed::Exists);
@@ -52,7 +53,7 @@ impl Row {
 
 pub(super) fn load(sql: &Connection, name: &TenantName) -> Result<Option<Tenant>, StoreError> {
     let mut select = sql.prepare_cached(
-        "SELECT name, authority_certificate, roots, token_public_key, token_key_before,
+        "SELECT name, state, authority_certificate, roots, token_public_key, token_key_before,
                 token_key_before_not_after, created_at
            FROM tenants WHERE name = ?1",
     )?;
@@ -60,9 +61,11 @@ pub(super) fn load(sql: &Connection, name: &TenantName) -> Result<Option<Tenant>
     let Some(row) = rows.next()? else { return Ok(None) };
     let mut columns = Columns::of("tenants", 1, row);
     let name: TenantName = columns.text("name")?;
+    let state = columns.one_of("state", TenantState::ALL, TenantState::as_str)?;
     let authority_certificate = columns.next("authority_certificate")?;
     let roots: Vec<Base64> = columns.json("roots")?;
     Ok(Some(Tenant {
+        state,
         authority_certificate,
         roots: roots.into_iter().map(|root| root.0).collect(),
         token_keys: read_token_keys(&mut columns)?,
@@ -77,6 +80,19 @@ pub(super) fn read_token_keys(columns: &mut Columns<'_>) -> Result<TokenKeys, St
     let before = columns.bytes_or_none("token_key_before")?;
     let end = columns.moment_or_none("token_key_before_not_after")?;
     Ok(TokenKeys { newest, before: before.zip(end) })
+}
+
+/// Locks or unlocks a tenant that has the expected state.
+pub(super) fn set_state(
+    sql: &Connection,
+    name: &TenantName,
+    expected: TenantState,
+    state: TenantState,
+) -> Result<Committed, StoreError> {
+    let changed = sql
+        .prepare_cached("UPDATE tenants SET state = ?3 WHERE name = ?1 AND state = ?2")?
+        .execute([name.as_str(), expected.as_str(), state.as_str()])?;
+    Ok(if changed == 1 { Committed::Written } else { Committed::Stale })
 }
 
 /// Replaces the key of a tenant's access tokens, if the expected ones are still the present ones.
@@ -191,9 +207,9 @@ pub(super) fn any(sql: &Connection) -> Result<bool, StoreError> {
     Ok(sql.prepare_cached("SELECT EXISTS (SELECT 1 FROM tenants)")?.query_row([], |r| r.get(0))?)
 }
 
-/// Checks that the tenant exists.
+/// Checks that the tenant exists and was not deleted.
 pub(super) fn check(sql: &Connection, name: &TenantName) -> Result<(), StoreError> {
-    sql.prepare_cached("SELECT 1 FROM tenants WHERE name = ?1")?
+    sql.prepare_cached("SELECT 1 FROM tenants WHERE name = ?1 AND state <> 'deleted'")?
         .query_row([name.as_str()], |_| Ok(()))
         .optional()?
         .ok_or(StoreError::Misused("there is no such tenant"))

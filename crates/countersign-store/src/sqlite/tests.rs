@@ -6,12 +6,14 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use countersign_core::delivery::DeliveryKind;
-use countersign_core::id::TransactionId;
-use countersign_core::limits::COMMITS_QUEUED_MAX;
+use countersign_core::id::{TenantName, TransactionId};
+use countersign_core::limits::{COMMITS_QUEUED_MAX, DELETED_ROWS_MAX};
 use countersign_core::port::{
-    Committed, Handle, Keys, Ledger as _, Page, SigningRole, StoredMax, TransactionChange,
+    Change, Commit, Committed, Handle, Keys, Ledger as _, Page, SigningRole, StoredMax,
+    TransactionChange,
 };
 use countersign_core::spec::{Content, TransactionSpec};
+use countersign_core::tenant::TenantState;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Timeout, Transaction};
 use rusqlite::Connection;
@@ -22,7 +24,7 @@ use super::delivery::select;
 use super::error::StoreError;
 use super::{
     OpenFor, Sqlite, activation, delivery, device, end_snapshot, event, evidence, identity, stored,
-    transaction,
+    tenant_deletion, transaction,
 };
 use crate::Store;
 use crate::seal::{Owner, SealContext};
@@ -380,4 +382,89 @@ async fn a_users_devices_are_listed_as_fast_among_many_users_as_among_few() {
     println!("20 devices among 1,000 users: {among_few:?}; among {many}: {among_many:?}");
     assert!(among_many < 3 * among_few, "{among_few:?} has become {among_many:?}");
     store.close().await.unwrap();
+}
+
+/// The tables that have rows of tenants, each with the column of the tenant's name.
+fn tables_of_tenants(sql: &Connection) -> Result<Vec<(String, String)>, rusqlite::Error> {
+    let mut tables = sql.prepare(
+        "SELECT tables.name, columns.name
+           FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
+          WHERE tables.type = 'table'
+            AND (columns.name = 'tenant' OR (tables.name, columns.name) = ('tenants', 'name'))",
+    )?;
+    tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// The tables in which acme has rows, and those in which it has none.
+fn tables_with_acme(sql: &Connection) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for (table, column) in tables_of_tenants(sql)? {
+        let exists = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE {column} = 'acme')");
+        let exists: bool = sql.query_row(&exists, [], |row| row.get(0))?;
+        if exists { with.push(table) } else { without.push(table) }
+    }
+    Ok((with, without))
+}
+
+/// Gives each table in which acme has no row one, with a value of its type for each column.
+fn fill_tables(sql: &Connection) -> Result<(), StoreError> {
+    for table in tables_with_acme(sql)?.1 {
+        let columns = "SELECT name, CASE WHEN name = 'tenant' THEN '''acme'''
+                WHEN type = 'TEXT' THEN '''x''' WHEN type = 'BLOB' THEN 'x''00''' ELSE '1' END
+            FROM pragma_table_info(?1) WHERE name <> 'seq'";
+        let mut columns = sql.prepare(columns)?;
+        let columns = columns.query_map([&table], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let columns: Vec<(String, String)> = columns.collect::<Result<_, _>>()?;
+        let (names, values): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        let (names, values) = (names.join(", "), values.join(", "));
+        sql.execute(&format!("INSERT INTO {table} ({names}) VALUES ({values})"), [])?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_a_tenant_that_is_deleted_with_its_evidence_no_row_of_any_table_is_left() {
+    let (_directory, store) = store();
+    populate(&store).await;
+    store.0.writer.write("filling tables", fill_tables).await.unwrap();
+    let (all, without) = store.0.readers.read("reading tables", tables_with_acme).unwrap();
+    assert!(all.len() >= 17 && without.is_empty(), "{all:?} {without:?}");
+    let acme: TenantName = "acme".parse().unwrap();
+    for _ in 0..DELETED_ROWS_MAX {
+        assert_eq!(store.change(&acme, Change::Nothing).await.unwrap(), Committed::Written);
+    }
+
+    let (expected, state) = (TenantState::Active, TenantState::Locked);
+    let delete = async || {
+        let change = Change::DeleteTenant { tenant: acme.clone(), with_evidence: true };
+        store.commit(Commit { change, events: Vec::new() }).await.unwrap()
+    };
+    assert_eq!(delete().await, Committed::Stale, "it is not locked");
+    let lock = Change::SetTenantState { tenant: acme.clone(), expected, state };
+    assert_eq!(store.change(&acme, lock).await.unwrap(), Committed::Written);
+    assert_eq!(delete().await, Committed::More, "a batch is bounded");
+    assert_eq!(delete().await, Committed::Written);
+    let (left, _) = store.0.readers.read("reading tables", tables_with_acme).unwrap();
+    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(delete().await, Committed::Stale, "there is none any more");
+    assert!(store.read().tenant(&"beta".parse().unwrap()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_tenant_is_deleted_by_indexes() {
+    let (_directory, store) = store();
+    let explain = |sql: &Connection| {
+        let statements = tenant_deletion::REGISTRY.iter().chain(&tenant_deletion::EVIDENCE);
+        // Each table once; there are few API keys, and they have no index by tenant.
+        for statement in statements.filter(|statement| !statement.contains("api_keys")) {
+            let mut explained = sql.prepare(&format!("EXPLAIN QUERY PLAN {statement}"))?;
+            let mut rows = explained.raw_query();
+            while let Some(row) = rows.next()? {
+                let step: String = row.get("detail")?;
+                assert!(!step.starts_with("SCAN"), "{statement}\n{step}");
+            }
+        }
+        Ok(())
+    };
+    store.0.readers.read("explaining", explain).unwrap();
 }

@@ -311,13 +311,15 @@ struct Versions {
     transaction: Option<u32>,
     user: Option<u32>,
     device: Option<u32>,
+    tenant_locked: Option<bool>,
 }
 
-/// Reads all three versions at once, because each statement costs about as much as reading its row.
+/// Reads all versions at once, because each statement costs about as much as reading its row.
 pub(super) const VERSIONS: &str = "SELECT
     (SELECT version FROM transactions WHERE tenant = ?1 AND id = ?2),
     (SELECT version FROM users WHERE tenant = ?1 AND name = ?3),
-    (SELECT version FROM devices WHERE tenant = ?1 AND id = ?4)";
+    (SELECT version FROM devices WHERE tenant = ?1 AND id = ?4),
+    (SELECT state <> 'active' FROM tenants WHERE name = ?1)";
 
 impl Versions {
     fn read(
@@ -328,14 +330,22 @@ impl Versions {
         let device = preconditions.device.map(|(id, _)| number(id.number()));
         let which = params![spec.tenant.as_str(), spec.id.bytes(), spec.user.as_str(), device];
         Ok(sql.prepare_cached(VERSIONS)?.query_row(which, |row| {
-            Ok(Self { transaction: row.get(0)?, user: row.get(1)?, device: row.get(2)? })
+            Ok(Self {
+                transaction: row.get(0)?,
+                user: row.get(1)?,
+                device: row.get(2)?,
+                tenant_locked: row.get(3)?,
+            })
         })?)
     }
 
-    /// Whether the other rows on which a decision depends are unchanged.
+    /// Whether the other rows on which a decision depends are unchanged, and the tenant not locked.
     fn hold(&self, preconditions: Preconditions) -> bool {
         let is_same = |found, expected: Option<u32>| expected.is_none() || found == expected;
-        is_same(self.user, preconditions.user)
+        let depends = preconditions.user.is_some() || preconditions.device.is_some();
+        let is_locked = depends && self.tenant_locked == Some(true);
+        !is_locked
+            && is_same(self.user, preconditions.user)
             && is_same(self.device, preconditions.device.map(|(_, version)| version))
     }
 }

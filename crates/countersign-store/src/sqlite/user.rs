@@ -27,7 +27,8 @@ pub(super) fn create(
     }
     let serial_base: u32 = sql
         .prepare_cached(
-            "UPDATE tenants SET users_made = users_made + 1 WHERE name = ?1 RETURNING users_made",
+            "UPDATE tenants SET users_made = users_made + 1
+              WHERE name = ?1 AND state <> 'deleted' RETURNING users_made",
         )?
         .query_row([tenant.as_str()], |row| row.get(0))
         .optional()?

@@ -153,6 +153,7 @@ async fn an_api_key_is_locked_unlocked_and_deleted() {
             digest: [7; 32],
             state: CredentialState::Active,
             not_after: Some(Timestamp(9)),
+            tenant_locked: false,
             created_at: Timestamp(1),
         };
         store.create_key(key.clone()).await.unwrap();

@@ -10,7 +10,7 @@ use crate::on_every_store;
 use crate::world::Changes as _;
 use crate::world::{device_id, populate};
 
-fn key(id: u8, tenant: Option<&str>, kind: KeyKind) -> ApiKey {
+pub(crate) fn key(id: u8, tenant: Option<&str>, kind: KeyKind) -> ApiKey {
     ApiKey {
         id: ApiKeyId(id.into()),
         tenant: tenant.map(|name| name.parse().unwrap()),
@@ -18,6 +18,7 @@ fn key(id: u8, tenant: Option<&str>, kind: KeyKind) -> ApiKey {
         digest: [id; 32],
         state: CredentialState::Active,
         not_after: id.is_multiple_of(2).then_some(Timestamp(9)),
+        tenant_locked: false,
         created_at: Timestamp(id.into()),
     }
 }

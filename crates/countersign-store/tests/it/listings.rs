@@ -147,6 +147,7 @@ async fn tenants_and_api_keys_are_walked_in_order() {
                 digest: [number; 32],
                 state: CredentialState::Active,
                 not_after: None,
+                tenant_locked: false,
                 created_at: Timestamp(5),
             };
             store.create_key(key).await.unwrap();

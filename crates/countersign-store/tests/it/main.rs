@@ -19,6 +19,7 @@ mod retention;
 mod rotation;
 mod snapshots;
 mod story;
+mod tenants;
 mod torn;
 mod world;
 

@@ -30,7 +30,9 @@ use countersign_core::spec::{
     AcceptedFormats, Callback, Clocks, Content, Dialect, Document, MediaType, Operation,
     Recipients, Reference, TransactionSpec,
 };
-use countersign_core::tenant::{Client, ClientSecret, CredentialState, NewTenant, Tenant};
+use countersign_core::tenant::{
+    Client, ClientSecret, CredentialState, NewTenant, Tenant, TenantState,
+};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Event, State, Take, TakeOrigin, Transaction};
 use countersign_proof::raw::{Algorithm, Hash};
@@ -47,6 +49,7 @@ pub(crate) fn tenant(name: &str) -> Tenant {
         authority_certificate: b"certificate".to_vec(),
         roots: vec![b"certificate".to_vec(), vec![0, 255]],
         token_keys: TokenKeys::one([5; 65]),
+        state: TenantState::Active,
         created_at: Timestamp(1),
     }
 }
@@ -82,6 +85,7 @@ pub(crate) fn client(tenant: &str, id: &str, name: &str) -> Client {
         name: name.into(),
         roles: Roles::default(),
         state: CredentialState::Active,
+        tenant_locked: false,
         secret_number: 1,
         secret: ClientSecret { digest: [3; 32], not_after: None },
         secret_before: None,
@@ -116,6 +120,7 @@ pub(crate) fn device(tenant: &str, user: &str, number: u64, sequence: u32) -> De
         user: user.parse().unwrap(),
         serial_number: SerialNumber { base: SerialBase(1), sequence },
         status: DeviceStatus::Active,
+        tenant_locked: false,
         auth_key: [4; 65],
         payload_key: Key32::copied(&PAYLOAD_KEY),
         code_key: Key32::copied(&CODE_KEY),

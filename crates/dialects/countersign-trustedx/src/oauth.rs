@@ -171,6 +171,7 @@ mod tests {
             name: "Shop".into(),
             roles: roles.iter().copied().collect::<Roles>(),
             state: CredentialState::Active,
+            tenant_locked: false,
             secret_number: 1,
             secret: ClientSecret { digest: [0; 32], not_after: None },
             secret_before: None,

@@ -315,6 +315,7 @@ fn held() -> HeldIdentity {
         user: "jane".parse().unwrap(),
         serial_number: "CSN0000001-1".parse().unwrap(),
         status: DeviceStatus::Active,
+        tenant_locked: false,
         auth_key: [0; 65],
         payload_key: Secret::copied(&[0; 32]),
         code_key: Secret::copied(&[0; 32]),

@@ -244,7 +244,17 @@ impl Operation {
                 let tenant = Some(tenant.clone());
                 let (state, not_after) = (CredentialState::Active, None);
                 let created_at = node.now();
-                let key = ApiKey { id, tenant, kind, digest, state, not_after, created_at };
+                let tenant_locked = false;
+                let key = ApiKey {
+                    id,
+                    tenant,
+                    kind,
+                    digest,
+                    state,
+                    tenant_locked,
+                    not_after,
+                    created_at,
+                };
                 Ok(node.create_api_key(operator, key).await?)
             }
             Act::RotateCallbackKey(begins) => {
@@ -375,6 +385,7 @@ fn new_client(phone: &Phone, number: u32, now: Timestamp) -> Client {
         name: format!("Client {number}"),
         roles: Roles::default(),
         state: CredentialState::Active,
+        tenant_locked: false,
         secret_number: 1,
         secret: ClientSecret { digest: [0; 32], not_after: None },
         secret_before: None,
