@@ -21,6 +21,7 @@ mod lifecycle;
 mod locks;
 mod metrics;
 mod operations;
+mod pin_resets;
 mod proxies;
 mod push;
 mod quotas;
