@@ -40,6 +40,29 @@ pub struct Device {
     pub enrolled_at: Timestamp,
 }
 
+/// Whether an operator may have a device's PIN forgotten.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PinReset {
+    /// An operator may. Who holds the device then sets its PIN.
+    Allowed,
+    /// A forgotten PIN needs a new enrolment.
+    Forbidden,
+}
+
+impl PinReset {
+    /// All rules.
+    pub const ALL: [Self; 2] = [Self::Allowed, Self::Forbidden];
+
+    /// The rule's name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Forbidden => "forbidden",
+        }
+    }
+}
+
 /// The status of a device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DeviceStatus {

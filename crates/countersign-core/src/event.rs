@@ -91,6 +91,7 @@ kinds! {
     PinVerified = "pin.verified": "A device proved its PIN.",
     PinRejected = "pin.rejected": "A device gave a wrong PIN.",
     PinChanged = "pin.changed": "A device set its PIN. Detail `version` is the new PIN's.",
+    PinForgotten = "device.pin_reset": "An operator had the PIN of a device forgotten, so that the person sets a new one.",
     CodeRejected = "code.rejected": "A device gave a wrong code as its signature.",
     TenantCreated = "tenant.created": "A tenant was created.",
     TenantLocked = "tenant.locked": "A tenant was locked: no call of its clients, keys and devices is accepted.",

@@ -15,9 +15,11 @@
 //! every edge of that audience has an answer for it.
 
 mod admin;
+mod pin_reset;
 
 pub use admin::AdminRefusal;
 use countersign_proof::BadProof;
+pub use pin_reset::PinResetRefusal;
 
 use crate::outcome::Outcome;
 pub use crate::quota::Quota;
@@ -51,6 +53,8 @@ pub type ActorError = Error<ActorRefusal>;
 pub type EnrolError = Error<EnrolRefusal>;
 /// The error of the administration of users, devices and activation codes.
 pub type UserError = Error<UserRefusal>;
+/// The error of resetting a PIN.
+pub type PinResetError = Error<PinResetRefusal>;
 /// The error of the administration of signing identities.
 pub type IdentityError = Error<UnknownIdentity>;
 /// The error of an operator's use case.

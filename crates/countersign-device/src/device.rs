@@ -7,20 +7,20 @@ mod answer;
 mod content;
 mod identities;
 mod notices;
+mod pin;
 mod sign;
 
 use core::time::Duration;
 use std::collections::BTreeSet;
 
 use countersign_wire::body::{
-    Code, Decline, DeclineReason, Ended, Fail, Finish, Offer, PIN_PROOF_ID, PinBody, PinChange,
-    Push, PushAnswer, PushBody, Take, Taken,
+    Code, Decline, DeclineReason, Ended, Fail, Finish, Offer, Push, PushAnswer, PushBody, Take,
+    Taken,
 };
 use countersign_wire::frame::{Message, Request};
 use countersign_wire::id::TransactionId;
-use countersign_wire::jwe::{self, Purpose};
 use countersign_wire::limits::REASON_BYTES_MAX;
-use countersign_wire::phone::{Phone, PhonePin};
+use countersign_wire::phone::Phone;
 use tokio::sync::mpsc;
 
 use self::answer::FromAnswer;
@@ -136,7 +136,8 @@ impl Device {
     /// Takes an offer. Checks that its content is for this transaction and can be shown.
     ///
     /// # Errors
-    /// [`Error::PinNeeded`] and [`Error::NoPin`] before anything is sent. After
+    /// [`Error::PinNeeded`] and [`Error::NoPin`] before anything is sent; [`Error::NoPin`] also if
+    /// the server has no PIN any more. After
     /// [`Error::BadContent`], [`Error::CannotShow`] and [`Error::BadDocument`] the transaction is
     /// taken; [`Self::fail`] ends it.
     pub async fn take(
@@ -166,7 +167,8 @@ impl Device {
             None => ReconnectPolicy::Until(offer.expires_at),
         };
         let take = Request::Take(Take { id: offer.id, pin_proof });
-        let taken: Taken = self.ask(&take, &reconnect).await?;
+        let taken = self.ask(&take, &reconnect).await;
+        let taken: Taken = self.check_pin(taken)?;
         let content = content::open(&self.phone, offer, &taken)?;
         self.shown(offer, content, taken.deadline).await
     }
@@ -245,47 +247,6 @@ impl Device {
         self.ask(&Request::Fail(fail), &ReconnectPolicy::Tries(TRIES)).await
     }
 
-    /// Sets the first PIN. The call may be repeated.
-    ///
-    /// # Errors
-    /// The server's refusal, or no answer.
-    pub async fn set_pin(&mut self, pin: &Pin) -> Result<(), Error> {
-        let made = self.phone.pin.unwrap_or_else(PhonePin::first);
-        if self.phone.pin.is_none() {
-            // Stored before the request, because without the salt the PIN would be lost.
-            self.phone.pin = Some(made);
-            self.file.replace(&self.phone)?;
-        }
-        let change = PinChange { version: made.version, digest: pin.digest(made), proof: None };
-        self.put_pin(&change).await
-    }
-
-    /// Changes the PIN. After a transient error, repeat it with the same new PIN: only the server
-    /// knows which PIN is valid.
-    ///
-    /// # Errors
-    /// The server's refusal, after which the old PIN is valid, or no answer.
-    pub async fn change_pin(&mut self, old: &Pin, new: &Pin) -> Result<(), Error> {
-        let before = self.phone.pin.ok_or(Error::NoPin)?;
-        let next = self.phone.pin_next.unwrap_or_else(|| before.next());
-        self.phone.pin_next = Some(next);
-        self.file.replace(&self.phone)?;
-        let change = PinChange {
-            version: next.version,
-            digest: new.digest(next),
-            proof: Some(old.prove(before, &self.phone.code_key, PIN_PROOF_ID)),
-        };
-        let outcome = self.put_pin(&change).await;
-        match &outcome {
-            Ok(()) => self.phone.pin = Some(next),
-            Err(error) if error.code().is_some() && !error.is_transient() => {}
-            Err(_) => return outcome,
-        }
-        self.phone.pin_next = None;
-        self.file.replace(&self.phone)?;
-        outcome
-    }
-
     /// Registers the push address that wakes the device when it is not connected. `None` removes
     /// it.
     ///
@@ -351,28 +312,6 @@ impl Device {
     /// The duration until `then`, by the server's clock.
     pub(crate) fn until(&self, then: Duration) -> Duration {
         self.http.caller.clock.until(then)
-    }
-
-    async fn put_pin(&self, change: &PinChange) -> Result<(), Error> {
-        let plain = zeroize::Zeroizing::new(serde_json::to_vec(change).expect("plain JSON"));
-        let name = &self.http.caller.device;
-        let pin = jwe::seal(&self.phone.payload_key, name, Purpose::Pin, &plain);
-        let body = PinBody { pin };
-        // A wrong proof counts every time that it arrives; a call without one may be repeated.
-        let tries = if change.proof.is_some() { 1 } else { TRIES };
-        let mut backoff = Backoff::default();
-        for last in (0..tries).map(|at| at + 1 == tries) {
-            match self.http.put_pin(&body).await {
-                Err(error) if error.is_transient() && !last => {
-                    tokio::time::sleep(backoff.next()).await;
-                }
-                Ok(answer) if answer.version != change.version => {
-                    return Err(Error::Unexpected("another version of the PIN is valid"));
-                }
-                outcome => return outcome.map(|_| ()),
-            }
-        }
-        unreachable!("the last try returns")
     }
 
     /// Sends a stored finish, and removes it after the answer.

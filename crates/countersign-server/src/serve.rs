@@ -311,6 +311,7 @@ pub(crate) fn policy(config: &Config) -> Policy {
     let locks = &config.locks;
     Policy {
         locks: LockPolicy { wrong_max: locks.wrong_max, first: locks.first, max: locks.max },
+        pin_reset: locks.pin_reset,
         open_per_user_max: config.transactions.open_per_user_max,
         start_rates: config.transactions.start_rates,
         stored_max: config.transactions.stored_max,

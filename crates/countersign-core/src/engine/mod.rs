@@ -70,7 +70,7 @@ pub use start::{Notify, SignatureRequest};
 
 use self::context_cache::{ContextCache, ReadFrom};
 use crate::delivery::NewDelivery;
-use crate::device::Device;
+use crate::device::{Device, PinReset};
 use crate::event::{Actor, EventKind, FrequentEvent, NewEvent, Subject};
 use crate::id::{DeliveryId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, PURGE_MAX, SWEEP_MAX};
@@ -89,6 +89,8 @@ use crate::user::{Lock, LockPolicy, LockState};
 pub struct Policy {
     /// The rule for locking a user after wrong tries.
     pub locks: LockPolicy,
+    /// Whether operators may reset PINs.
+    pub pin_reset: PinReset,
     /// The maximum of open transactions of one user.
     pub open_per_user_max: u16,
     /// The rates at which transactions may be started.

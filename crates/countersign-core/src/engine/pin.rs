@@ -3,12 +3,14 @@
 use countersign_proof::ocra;
 
 use super::{Engine, lost_every_race};
-use crate::device::{Device, PinDigest};
+use crate::device::{Device, DeviceStatus, PinDigest, PinReset};
 use crate::event::{Actor, EventKind, Subject};
 use crate::id::{DeviceId, TenantName};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier};
-use crate::refusal::{DeviceError, DeviceRefusal};
+use crate::port::{
+    Change, Clock, Committed, Entropy, Ledger, Notifier, Part, Query, QuerySubject, Snapshot,
+};
+use crate::refusal::{DeviceError, DeviceRefusal, PinResetError, PinResetRefusal};
 use crate::user::Factor;
 
 /// The value in place of a transaction's id when a change of the PIN is proved.
@@ -30,7 +32,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// right guess clears the count of wrong PINs in that commit.
     ///
     /// # Errors
-    /// Refuses a change without proof or with a version that is not the next. A wrong proof counts
+    /// Refuses a change without proof or with a version that is not the next; without a PIN, any
+    /// version but 1. A wrong proof counts
     /// as a wrong PIN, and so does a different PIN under the present version.
     pub async fn set_pin(
         &self,
@@ -100,12 +103,54 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         }
         Err(lost_every_race())
     }
+
+    /// Forgets a device's PIN, for an operator. The next PIN is a first one again: version 1, which
+    /// needs no proof. Counts of wrong PINs and locks of the user stay.
+    ///
+    /// # Errors
+    /// Refuses if the policy forbids it, a device that is unknown or retired, and one without a
+    /// PIN.
+    pub async fn reset_pin(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        id: DeviceId,
+    ) -> Result<(), PinResetError> {
+        if self.policy.pin_reset == PinReset::Forbidden {
+            return Err(PinResetRefusal::Forbidden.into());
+        }
+        for _ in 0..COMMIT_TRIES_MAX {
+            let query = Query { subject: QuerySubject::Device(id), parts: &[Part::User] };
+            let Snapshot { device, user, .. } = self.store.snapshot(tenant, query).await?;
+            let found = device.zip(user);
+            let found = found.filter(|(device, _)| device.value.status != DeviceStatus::Retired);
+            let (device, user) = found.ok_or(PinResetRefusal::UnknownDevice)?;
+            if device.value.pin.is_none() {
+                return Err(PinResetRefusal::Unchanged.into());
+            }
+            let (kind, subject) = (EventKind::PinForgotten, Subject::Device(id));
+            let details = vec![("user", device.value.user.to_string())];
+            let event = self.event(tenant, kind, actor, subject, details);
+            let change = Change::ChangePin {
+                device: Box::new(Device { pin: None, ..device.value }),
+                expected: device.version,
+                user_expected: user.version,
+                lock_state: None,
+            };
+            if self.commit(change, vec![event]).await? == Committed::Written {
+                return Ok(());
+            }
+        }
+        Err(lost_every_race())
+    }
 }
 
 /// Whether a call that sets `new` has proved the present PIN, or needs no proof.
 fn is_right(device: &Device, new: &PinDigest, proof: Option<&str>) -> Result<bool, DeviceRefusal> {
     match (&device.pin, proof) {
         (None, _) if new.version == 1 => Ok(true),
+        // It was never set, or an operator has reset it: the device begins again.
+        (None, _) => Err(DeviceRefusal::PinUnset),
         (Some(present), _) if new.version == present.version => Ok(*present == *new),
         (Some(present), Some(proof)) if new.version == present.version + 1 => {
             Ok(proves(device, present, NO_TRANSACTION, proof))

@@ -26,6 +26,7 @@ mod ledger;
 mod master_key;
 mod paint;
 mod parent;
+mod pin;
 mod qr;
 mod serve;
 mod shell;
@@ -93,6 +94,9 @@ enum Noun {
     /// Devices: enrol and run one on the command line; list and lock those in the ledger.
     #[command(subcommand)]
     Device(device::Command),
+    /// PINs of devices: have one forgotten.
+    #[command(subcommand)]
+    Pin(pin::Command),
     /// Signing identities of devices: list, disable and label them.
     #[command(subcommand)]
     Identity(identity::Command),
@@ -138,6 +142,7 @@ impl Noun {
             Self::User(command) => command.run().await,
             Self::Activation(command) => command.run().await,
             Self::Device(command) => Box::pin(command.run()).await,
+            Self::Pin(command) => command.run().await,
             Self::Identity(command) => Box::pin(command.run()).await,
             Self::Transaction(command) => command.run().await,
             Self::Delivery(command) => command.run().await,
@@ -179,6 +184,8 @@ mod tests {
             "demo --once --data d",
             "serve --config c --data d --listen 127.0.0.1:0",
             "tenant create acme --data d --json",
+            "pin reset 17 --tenant acme --config c --json",
+            "device set-pin phone.json --pin 1357 --old 2468 --json",
             "tenant lock acme --data d --json",
             "tenant unlock acme --json",
             "tenant delete acme --with-evidence --json",

@@ -22,6 +22,7 @@ mod locks;
 mod metrics;
 mod operating_page;
 mod operations;
+mod pin_resets;
 mod proxies;
 mod push;
 mod quotas;

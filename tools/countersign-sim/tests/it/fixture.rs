@@ -38,6 +38,7 @@ pub(crate) static POPULATION: LazyLock<Population> = LazyLock::new(|| {
 
 pub(crate) const POLICY: Policy = Policy {
     locks: LockPolicy { wrong_max: 5, first: Duration::from_mins(1), max: Duration::from_mins(3) },
+    pin_reset: countersign_core::device::PinReset::Allowed,
     open_per_user_max: 4,
     start_rates: StartRates { client: None, tenant: None },
     stored_max: StoredMax::NONE,

@@ -3,8 +3,9 @@
 use core::time::Duration;
 
 use countersign_core::engine::SignatureRequest;
+use countersign_core::event::Actor;
 use countersign_core::id::TransactionId;
-use countersign_core::refusal::{ActorRefusal, DeviceRefusal, StartRefusal};
+use countersign_core::refusal::{ActorRefusal, DeviceRefusal, PinResetRefusal, StartRefusal};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Outcome};
 use countersign_core::user::{Factor, Lock, LockState};
@@ -167,7 +168,7 @@ async fn change(
 fn the_first_pin_needs_no_proof_and_each_next_one_proves_the_one_before() {
     everywhere(async |fixture: Fixture| {
         fixture.change(janes(0), |device| device.pin = None).await;
-        assert_eq!(change(&fixture, ("1111", 2), None).await, Err(DeviceRefusal::PinOutOfTurn));
+        assert_eq!(change(&fixture, ("1111", 2), None).await, Err(DeviceRefusal::PinUnset));
         assert_eq!(change(&fixture, ("1111", 1), None).await, Ok(()));
         assert_eq!(change(&fixture, ("1111", 1), None).await, Ok(()));
         assert_eq!(
@@ -230,5 +231,29 @@ fn a_change_without_proof_is_refused_and_a_right_proof_resets_the_count() {
         assert_eq!(wrong, Err(DeviceRefusal::PinWrong { tries_left: 4 }));
         assert_eq!(change(&fixture, ("1111", 2), Some(TestTenant::PIN)).await, Ok(()));
         assert_eq!(fixture.lock_state(janes(0)).await.wrong_pins, 0);
+    });
+}
+
+#[test]
+fn a_pin_that_was_reset_proves_nothing_and_the_next_one_is_a_first_one() {
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.start(with_pin(&fixture)).await;
+        let wrong = fixture.take_with_pin(janes(0), &started, WRONG).await;
+        assert_eq!(refusal(wrong), DeviceRefusal::PinWrong { tries_left: 4 });
+        let (operator, tenant) = (Actor::CommandLine("root".into()), janes(0).tenant());
+        let reset = async || fixture.engine.reset_pin(&operator, tenant, janes(0).id()).await;
+        reset().await.unwrap();
+        assert_eq!(refusal(reset().await), PinResetRefusal::Unchanged);
+        for pin in [RIGHT, WRONG] {
+            let old = fixture.take_with_pin(janes(0), &started, pin).await;
+            assert_eq!(refusal(old), DeviceRefusal::PinUnset);
+            let changed = change(&fixture, ("1111", 2), Some(pin)).await;
+            assert_eq!(changed, Err(DeviceRefusal::PinUnset));
+        }
+        assert_eq!(fixture.lock_state(janes(0)).await.wrong_pins, 1, "the count stays");
+        assert_eq!(change(&fixture, ("1111", 1), None).await, Ok(()));
+        fixture.take_with_pin(janes(0), &started, "1111").await.unwrap();
+        let unknown = fixture.engine.reset_pin(&operator, tenant, 99.try_into().unwrap()).await;
+        assert_eq!(refusal(unknown), PinResetRefusal::UnknownDevice);
     });
 }

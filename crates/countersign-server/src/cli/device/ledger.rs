@@ -10,7 +10,7 @@ use countersign_core::device::{Device, DeviceStatus, Identity};
 use countersign_core::id::{DeviceId, SerialNumber, TenantName, UserName};
 use countersign_core::port::all_pages;
 use countersign_core::push::Push;
-use countersign_core::refusal::{UserError, UserRefusal};
+use countersign_core::refusal::{PinResetError, PinResetRefusal, UserError, UserRefusal};
 use countersign_core::time::Timestamp;
 use serde::Serialize;
 
@@ -68,6 +68,14 @@ struct DeletedDevice {
     device_id: String,
     tenant: String,
     /// Whether it was in use until now.
+    existed: bool,
+}
+
+#[derive(Serialize)]
+struct ResetPin {
+    device_id: String,
+    tenant: String,
+    /// Whether the device had a PIN until now.
     existed: bool,
 }
 
@@ -173,6 +181,33 @@ impl DeviceArgs {
                 format!("Device {device_id} of {tenant} is deleted. Its signatures stay valid.")
             } else {
                 format!("There is no device {device_id} of {tenant} in use: nothing was deleted.")
+            }
+        })?;
+        admin.close().await
+    }
+
+    /// Has the device's PIN forgotten; a device without a PIN is no failure.
+    pub(in crate::cli) async fn reset_pin(self) -> anyhow::Result<()> {
+        let admin = Admin::at(&self.place)?;
+        let (tenant, id) = (&self.tenant, self.id(&admin).await?);
+        let existed = match admin.core.reset_pin(&admin.actor, tenant, id).await {
+            Ok(()) => true,
+            Err(PinResetError::Refused(PinResetRefusal::Unchanged)) => false,
+            Err(PinResetError::Refused(PinResetRefusal::UnknownDevice)) => {
+                bail!("tenant {tenant} has no device {id} in use")
+            }
+            Err(PinResetError::Refused(PinResetRefusal::Forbidden)) => bail!(
+                "the configuration forbids to reset a PIN (`[locks] pin_reset`): the person \
+                 enrols the device anew"
+            ),
+            Err(error) => return Err(error.into()),
+        };
+        let (device_id, tenant) = (id.to_string(), tenant.to_string());
+        answer::print(admin.json, &ResetPin { device_id, tenant, existed }, || {
+            if existed {
+                format!("The PIN of device {id} is forgotten: the person sets a new one on it.")
+            } else {
+                format!("Device {id} has no PIN.")
             }
         })?;
         admin.close().await

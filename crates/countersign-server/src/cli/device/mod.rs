@@ -8,9 +8,12 @@ mod renew;
 mod run;
 pub(super) mod said;
 mod scan;
+mod set_pin;
 mod woken;
 
 use clap::Subcommand;
+
+pub(super) use ledger::DeviceArgs;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -18,6 +21,7 @@ pub(super) enum Command {
     Run(run::Run),
     Import(import::Import),
     Renew(renew::Renew),
+    SetPin(set_pin::SetPin),
     Goodbye(goodbye::Goodbye),
     Scan(scan::Scan),
     List(ledger::ListDevices),
@@ -38,6 +42,7 @@ impl Command {
             Self::Run(run) => run.run().await,
             Self::Import(import) => import.run().await,
             Self::Renew(renew) => renew.run().await,
+            Self::SetPin(set_pin) => set_pin.run().await,
             Self::Goodbye(goodbye) => goodbye.run().await,
             Self::Scan(scan) => scan.run().await,
             Self::List(list) => list.run().await,

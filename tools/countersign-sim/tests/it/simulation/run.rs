@@ -29,6 +29,7 @@ use crate::fixture::{POPULATION, callback, reference};
 
 pub(super) const POLICY: Policy = Policy {
     locks: LockPolicy { wrong_max: 3, first: Duration::from_secs(5), max: Duration::from_secs(20) },
+    pin_reset: countersign_core::device::PinReset::Allowed,
     open_per_user_max: 4,
     start_rates: StartRates { client: None, tenant: None },
     stored_max: StoredMax::NONE,
