@@ -1,5 +1,8 @@
 //! Listings in pages.
 
+use core::fmt;
+use core::str::FromStr;
+
 use super::Versioned;
 use crate::device::Device;
 use crate::id::{ApiKeyId, UserName};
@@ -53,9 +56,54 @@ pub enum TransactionCursor {
     Evidence(u64),
 }
 
+impl fmt::Display for TransactionCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stored(number) => write!(f, "{number}"),
+            Self::Evidence(number) => write!(f, "e{number}"),
+        }
+    }
+}
+
+impl FromStr for TransactionCursor {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<Self, BadCursor> {
+        match text.strip_prefix('e') {
+            Some(number) => place(number).map(Self::Evidence),
+            None => place(text).map(Self::Stored),
+        }
+    }
+}
+
+/// The error for a text that is no cursor.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a cursor: give one that a list has told")]
+pub struct BadCursor;
+
+/// The number of a row, which the ledger keeps as a signed one.
+fn place(text: &str) -> Result<u64, BadCursor> {
+    let number = text.parse().map_err(|_| BadCursor)?;
+    if i64::try_from(number).is_ok() { Ok(number) } else { Err(BadCursor) }
+}
+
 /// The place of a row in a listing of deliveries. Only the store that answered it understands it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DeliveryCursor(pub u64);
+
+impl fmt::Display for DeliveryCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl FromStr for DeliveryCursor {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<Self, BadCursor> {
+        place(text).map(Self)
+    }
+}
 
 /// The place of an API key in a listing. It holds even if the key is deleted meanwhile.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -123,5 +171,21 @@ pub async fn all_pages<T, C, E>(
         all.extend(rows);
         let Some(after) = next else { return Ok(all) };
         page = Page { after: Some(after), limit: crate::limits::LISTED_MAX };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_parses_the_text_that_it_writes_and_no_other() {
+        for cursor in [TransactionCursor::Stored(17), TransactionCursor::Evidence(0)] {
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+        assert_eq!(DeliveryCursor(9).to_string().parse(), Ok(DeliveryCursor(9)));
+        for bad in ["", "e", "-1", "17e", "9223372036854775808"] {
+            assert_eq!(bad.parse::<TransactionCursor>(), Err(BadCursor), "{bad}");
+        }
     }
 }

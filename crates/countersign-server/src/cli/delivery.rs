@@ -5,7 +5,7 @@ use clap::Subcommand;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::{DeliveryId, TenantName};
 use countersign_core::limits::DELIVERIES_CHANGED_MAX;
-use countersign_core::port::OutboxEntry;
+use countersign_core::port::{DeliveryCursor, OutboxEntry};
 use serde::Serialize;
 
 use super::admin::{Admin, LedgerArgs};
@@ -26,6 +26,9 @@ pub(super) enum Command {
         dead_letters: bool,
         #[command(flatten)]
         count: Count,
+        /// Begin after the last row of an earlier list, whose note told this cursor
+        #[arg(long)]
+        cursor: Option<DeliveryCursor>,
         #[command(flatten)]
         place: LedgerArgs,
     },
@@ -72,12 +75,13 @@ struct Replayed {
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::List { tenant, dead_letters, count, place } => {
+            Self::List { tenant, dead_letters, count, cursor, place } => {
                 let admin = Admin::at(&place)?;
                 admin.check_tenant(&tenant).await?;
                 let read = admin.core.read();
-                let outbox = count
-                    .read(None, async |page| read.deliveries(&tenant, dead_letters, page).await);
+                let outbox = count.read("--cursor", cursor, async |page| {
+                    read.deliveries(&tenant, dead_letters, page).await
+                });
                 let outbox = outbox.await?;
                 let shown: Vec<DeliveryView> = outbox.into_iter().map(shown).collect();
                 answer::print(admin.json, &shown, || table(&shown))?;

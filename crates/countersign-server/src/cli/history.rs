@@ -114,7 +114,7 @@ impl History {
                 }
             }
         };
-        let events = self.count.read(Some(self.after), page).await?;
+        let events = self.count.read("--after", Some(self.after), page).await?;
         let events: Vec<EventView> = events.into_iter().map(shown).collect();
         if admin.json {
             for event in &events {

@@ -184,6 +184,8 @@ mod tests {
             "demo --once --data d",
             "serve --config c --data d --listen 127.0.0.1:0",
             "tenant create acme --data d --json",
+            "transaction list --tenant acme --cursor e17 --limit 9",
+            "delivery list --tenant acme --cursor 17",
             "pin reset 17 --tenant acme --config c --json",
             "device set-pin phone.json --pin 1357 --old 2468 --json",
             "tenant lock acme --data d --json",

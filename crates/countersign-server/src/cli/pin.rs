@@ -8,10 +8,10 @@ use super::device::DeviceArgs;
 pub(super) enum Command {
     /// Have the PIN of a device forgotten, so that the person sets a new one on the device.
     ///
-    /// Only if the configuration allows it: `[locks] pin_reset = "allowed"`. The device does not ask
-    /// for the old PIN then, so ask who is calling before you reset one. Counts of wrong PINs and
-    /// locks of the user stay: `countersign user unlock`. A device without a PIN stays so.
-    #[command(after_help = "Example:\n  countersign pin reset 0000010001 --tenant acme")]
+    /// Only if the configuration allows it: `[locks] pin_reset = "allowed"`. The device does not
+    /// ask for the old PIN then, so ask who is calling before you reset one. Counts of wrong PINs
+    /// and locks of the user stay: `countersign user unlock`. A device without a PIN stays so.
+    #[command(after_help = "Example:\n  countersign pin reset CSN0000001-1 --tenant acme")]
     Reset(DeviceArgs),
 }
 

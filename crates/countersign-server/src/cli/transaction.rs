@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use countersign_core::id::{ClientId, DeviceId, TenantName, UserName};
-use countersign_core::port::{Handle, Part, Query, QuerySubject, Snapshot};
+use countersign_core::port::{Handle, Part, Query, QuerySubject, Snapshot, TransactionCursor};
 use countersign_core::push_policy::Contact;
 use countersign_core::spec::Recipients;
 use countersign_core::time::Timestamp;
@@ -39,6 +39,9 @@ pub(super) enum Command {
         filter: Filter,
         #[command(flatten)]
         count: Count,
+        /// Begin after the last row of an earlier list, whose note told this cursor
+        #[arg(long)]
+        cursor: Option<TransactionCursor>,
         #[command(flatten)]
         place: LedgerArgs,
     },
@@ -189,14 +192,14 @@ struct EndView {
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::List { tenant, filter, count, place } => {
+            Self::List { tenant, filter, count, cursor, place } => {
                 let admin = Admin::at(&place)?;
                 match &filter.user {
                     Some(user) => drop(admin.user(&tenant, user).await?),
                     None => admin.check_tenant_or_evidence(&tenant).await?,
                 }
                 let (read, user) = (admin.core.read(), filter.user.as_ref());
-                let found = count.read(None, async |page| {
+                let found = count.read("--cursor", cursor, async |page| {
                     let mut listed = read.transactions(&tenant, user, page).await?;
                     listed.rows.retain(|found| filter.covers(&found.value));
                     Ok(listed)

@@ -18,6 +18,7 @@ mod gateway;
 mod history;
 mod identities;
 mod lifecycle;
+mod listings;
 mod locks;
 mod metrics;
 mod operating_page;
