@@ -148,7 +148,7 @@ pub const CIRCUITS_MAX: usize = 4_096;
 /// The part of [`CIRCUITS_MAX`] for the endpoints of one tenant.
 pub const CIRCUITS_PER_TENANT_MAX: usize = 1_024;
 /// The time after which a call counts as slow, so that it uses no permit of quick calls.
-pub const SLOW_CALL: Duration = Duration::from_secs(1);
+pub const SLOW_CALL: Duration = Duration::from_millis(750);
 /// The calls that may become slow while they are in progress, as a multiple of the capacity.
 pub const SLOW_CALLS_FACTOR: u16 = 4;
 /// The destinations of which a node remembers when they were served.
