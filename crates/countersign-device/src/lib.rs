@@ -10,6 +10,9 @@
 //!                                 └── decline ──▶ the server
 //! ```
 //!
+//! Certificates end: [`run`] renews those that are due, and a program with a loop of its own calls
+//! [`Device::renew_due`] at each of its starts.
+//!
 //! Two guarantees: a device signs exactly the bytes that it showed ([`RenderedContent`] is made of
 //! these bytes only, and only a [`RenderedContent`] can be approved), and one signature is valid
 //! for one transaction, whose id it contains. The protocol is specified in

@@ -270,7 +270,9 @@ async fn a_new_authority_issues_and_both_are_trusted_until_the_old_one_is_taken_
     let server = TestServer::new();
     server.user("jane");
     server.user("joe");
+    server.user("ann");
     let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let mut ann = TestDevice::enrolled(&server, "ann", None).await;
     let made = server.cli(&["ca", "renew", "--tenant", "acme"]).unwrap();
     assert_eq!(made["state"], "issuing");
     let listed = server.cli(&["ca", "list", "--tenant", "acme"]).unwrap();
@@ -306,6 +308,11 @@ async fn a_new_authority_issues_and_both_are_trusted_until_the_old_one_is_taken_
     let again = server.cli(&["ca", "retire", &old, "--tenant", "acme"]).unwrap_err();
     assert!(again.stderr.contains("countersign ca list"), "{}", again.stderr);
     assert_eq!(events(&server, "root.distrusted").len(), 1);
+    // A device whose signature is refused renews its certificate, and signs once more.
+    let request = payment("d");
+    let (answer, _) = join!(server.start_signature("ann", &request), ann.signs());
+    assert_eq!(answer.1["status"], "OK", "{}", answer.1);
+    assert_eq!(ann.phone().identities[0].chain, joe.phone().identities[0].chain);
     // A device renews its certificate and gets one of the new authority.
     let id = jane.phone().identities[0].id.clone();
     jane.device.renew_identity(&id, None).await.unwrap();
