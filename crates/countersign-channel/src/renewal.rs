@@ -2,7 +2,7 @@
 //! present key or for a new one.
 //!
 //! The request's key proves that the device holds it, and a new key is proved by the present one
-//! too. So whoever has only the device's authentication key cannot replace a signing key.
+//! too. So somebody who has only the device's authentication key cannot replace a signing key.
 
 use axum::Json;
 use axum::extract::{Path, Request, State};

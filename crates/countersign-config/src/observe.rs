@@ -17,7 +17,7 @@ pub struct ObserveConfig {
     pub listen_chosen: bool,
     /// If less of the ledger's disk is free, in bytes, the server is not ready.
     pub disk_free_min: u64,
-    /// What is logged: a level for all, and for each named module.
+    /// The levels of the log: one for all modules, and one for each named module.
     pub log: Targets,
     /// The format of a log line.
     pub log_format: LogFormat,

@@ -56,7 +56,7 @@ pub struct Client {
     pub id: ClientId,
     /// The name that is shown to users as the party that asks them to sign. Unique in the tenant.
     pub name: String,
-    /// What the client may do.
+    /// The client's roles.
     pub roles: Roles,
     /// Whether the client may call at all.
     pub state: CredentialState,

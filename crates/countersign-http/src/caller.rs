@@ -70,7 +70,7 @@ pub struct Caller {
     pub name: String,
     /// The scopes of its token, separated by blanks.
     pub scope: Arc<str>,
-    /// What it may do through this dialect.
+    /// The roles that it has through this dialect.
     pub roles: Roles,
 }
 

@@ -47,7 +47,7 @@ struct Permits {
     tenants: BTreeMap<TenantName, u16>,
 }
 
-/// What is known of an endpoint whose last call failed or was slow.
+/// The state of an endpoint whose last call failed or was slow.
 #[derive(Clone, Copy, Debug, Default)]
 struct EndpointHealth {
     circuit: Circuit,
@@ -61,7 +61,7 @@ struct Served {
     at: BTreeMap<Destination, u64>,
 }
 
-/// What a call says about its endpoint.
+/// The health of an endpoint, as its last call shows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Health {
     /// The endpoint was not called.
@@ -250,7 +250,7 @@ impl Capacity {
         true
     }
 
-    /// What is known of an endpoint, to be changed. `None` if too much is known of others.
+    /// The state of an endpoint, to be changed. `None` if too many states are remembered.
     fn health(&mut self, destination: &Destination) -> Option<&mut EndpointHealth> {
         if !self.endpoints.contains_key(destination) {
             let tenant = destination.tenant();

@@ -267,7 +267,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     }
 }
 
-/// What becomes of a replaced secret or key, for an event.
+/// The detail of an event that says until when a replaced secret or key is valid.
 fn before(keep_until: Option<Timestamp>) -> String {
     keep_until.map_or_else(|| "ended".to_owned(), |end| format!("until {}", end.0))
 }

@@ -51,7 +51,7 @@ impl Random {
     }
 }
 
-/// What an endpoint does with a call.
+/// The behaviour of an endpoint when it is called.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     /// Answers 2xx at once.
@@ -190,7 +190,7 @@ fn pattern(random: &mut Random) -> (Capacity, Vec<Endpoint>, Vec<(u64, usize)>) 
     (Capacity::new(permits, receiver_max), endpoints, queue)
 }
 
-/// What an endpoint does that is not always well.
+/// The behaviour of an endpoint that is not always well.
 fn acts(random: &mut Random) -> Vec<(u64, Act)> {
     let mut from = 0;
     let mut acts = Vec::new();

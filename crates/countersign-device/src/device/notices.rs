@@ -6,7 +6,7 @@ use super::Device;
 use crate::error::Error;
 use crate::listen::Notice;
 
-/// What becomes of notices that another device of the user was enrolled.
+/// The handling of notices that another device of the user was enrolled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum AddedDevices {
     /// They are ignored.

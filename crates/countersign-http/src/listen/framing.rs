@@ -54,7 +54,7 @@ impl<S> WatchedStream<S> {
 /// The place in the messages up to which a connection was read.
 struct Framing {
     part: Part,
-    /// What was read of a head, a chunk's size or the trailers, while it is incomplete.
+    /// The bytes of an incomplete head, chunk size or trailers.
     partial: Vec<u8>,
     /// The complete heads.
     heads: u64,
@@ -73,7 +73,7 @@ enum Part {
     Trailers,
     /// Not HTTP/1, or invalid.
     Unknown,
-    /// What comes behind a head with two lengths; hyper does not read it as a request.
+    /// The bytes behind a head with two lengths. Hyper does not read them as a request.
     Refused,
 }
 

@@ -18,7 +18,7 @@ const FORMAT: u32 = 1;
 const BYTES_MAX: u64 = 1024 * 1024;
 const BUFFER_BYTES: usize = 128 * 1024;
 
-/// What a backup contains.
+/// The list of a backup's contents.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {

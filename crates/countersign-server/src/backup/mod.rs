@@ -34,7 +34,7 @@ const MASTER_KEY: &str = "master.key";
 const CONFIGURATION: &str = "countersign.toml";
 const TLS: &str = "tls";
 
-/// What is backed up.
+/// The files to back up.
 pub(crate) struct Sources<'a> {
     /// The configuration that the server uses.
     pub(crate) config: &'a Config,
