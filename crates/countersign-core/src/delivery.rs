@@ -284,8 +284,20 @@ impl FromStr for Host {
 /// By the text, which is the order of the rows in the ledger.
 impl Ord for Host {
     fn cmp(&self, other: &Self) -> Ordering {
-        let bytes = |host| Self::parts(host).into_iter().flat_map(str::bytes);
-        bytes(self).cmp(bytes(other))
+        match (self, other) {
+            (Self::Callback { authority }, Self::Callback { authority: other }) => {
+                authority.cmp(other)
+            }
+            (Self::Push { provider, part }, Self::Push { provider: other, part: other_part })
+                if provider == other =>
+            {
+                part.cmp(other_part)
+            }
+            _ => {
+                let bytes = |host| Self::parts(host).into_iter().flat_map(str::bytes);
+                bytes(self).cmp(bytes(other))
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 
 use core::convert::Infallible;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_core::delivery::calls::{CallNumber, Calls};
 use countersign_core::delivery::capacity::{Capacity, Health};
@@ -100,6 +100,8 @@ struct World {
     now: u64,
     /// Open deliveries, in the order in which they were queued.
     rows: BTreeMap<u64, Row>,
+    /// The same for each endpoint, by the time at which they are due.
+    queues: Vec<BTreeSet<(u64, u64)>>,
     queued: u64,
     calls: Calls,
     /// Calls in progress, by the time of their end.
@@ -116,9 +118,9 @@ impl DueDeliveries for Due<'_> {
 
     fn all(&mut self, limit: u16) -> Result<Option<Vec<(Destination, u64)>>, Infallible> {
         let Self(world) = self;
-        let due = world.rows.iter().filter(|(_, row)| row.due_at <= world.now);
+        let due = |endpoint| world.due(endpoint).map(move |(at, number)| (at, number, endpoint));
         let mut due: Vec<_> =
-            due.map(|(number, row)| (row.due_at, *number, row.endpoint)).collect();
+            (0..world.queues.len()).flat_map(due).take(usize::from(limit) + 1).collect();
         due.sort_unstable();
         let found = |(_, number, endpoint): (_, _, usize)| {
             (world.endpoints[endpoint].destination.clone(), number)
@@ -131,23 +133,22 @@ impl DueDeliveries for Due<'_> {
         after: Option<&Destination>,
         skips_receiver: bool,
     ) -> Result<Option<Destination>, Infallible> {
-        let waiting = self.0.rows.values().map(|row| &self.0.endpoints[row.endpoint].destination);
+        let Self(world) = self;
+        let waiting = world.endpoints.iter().zip(&world.queues);
+        let waiting = waiting.filter(|(_, queue)| !queue.is_empty());
         let is_next = |one: &&Destination| {
             after.is_none_or(|after| {
                 *one > after && !(skips_receiver && one.receiver == after.receiver)
             })
         };
-        Ok(waiting.filter(is_next).min().cloned())
+        Ok(waiting.map(|(endpoint, _)| &endpoint.destination).filter(is_next).min().cloned())
     }
 
     fn of(&mut self, destination: &Destination, limit: u16) -> Result<Vec<u64>, Infallible> {
         let Self(world) = self;
-        let due = world.rows.iter().filter(|(_, row)| {
-            row.due_at <= world.now && world.endpoints[row.endpoint].destination == *destination
-        });
-        let mut due: Vec<_> = due.map(|(number, row)| (row.due_at, *number)).collect();
-        due.sort_unstable();
-        Ok(due.into_iter().map(|(_, number)| number).take(limit.into()).collect())
+        let endpoint = world.endpoints.iter().position(|one| one.destination == *destination);
+        let due = world.due(endpoint.expect("only known destinations are asked for"));
+        Ok(due.map(|(_, number)| number).take(limit.into()).collect())
     }
 }
 
@@ -210,11 +211,40 @@ fn acts(random: &mut Random) -> Vec<(u64, Act)> {
 }
 
 impl World {
+    fn new(random: Random, capacity: Capacity, endpoints: Vec<Endpoint>) -> Self {
+        Self {
+            random,
+            queues: endpoints.iter().map(|_| BTreeSet::new()).collect(),
+            endpoints,
+            now: 0,
+            rows: BTreeMap::new(),
+            queued: 0,
+            calls: Calls::new(capacity),
+            ends: BTreeMap::new(),
+            after: None,
+            served: 0,
+        }
+    }
+
     fn queue(&mut self, endpoint: usize) {
-        let ahead = self.rows.values().filter(|row| row.endpoint == endpoint).count() as u64;
+        let ahead = self.queues[endpoint].len() as u64;
         let (queued_at, due_at) = (self.now, self.now);
         self.queued += 1;
         self.rows.insert(self.queued, Row { endpoint, queued_at, due_at, attempts: 0, ahead });
+        self.queues[endpoint].insert((due_at, self.queued));
+    }
+
+    /// The due deliveries of an endpoint: when they became due, and their numbers.
+    fn due(&self, endpoint: usize) -> impl Iterator<Item = (u64, u64)> {
+        self.queues[endpoint].range(..=(self.now, u64::MAX)).copied()
+    }
+
+    fn set_due(&mut self, number: u64, due_at: u64) {
+        let row = self.rows.get_mut(&number).expect("the delivery is open");
+        let queue = &mut self.queues[row.endpoint];
+        queue.remove(&(row.due_at, number));
+        queue.insert((due_at, number));
+        row.due_at = due_at;
     }
 
     /// Leases what may be called, and begins the calls.
@@ -229,8 +259,9 @@ impl World {
         for (number, call) in selected.found.into_iter().zip(begun) {
             let row = self.rows.get_mut(&number).unwrap();
             row.attempts += 1;
-            row.due_at = self.now + TIMEOUT + 30_000;
-            let (takes, health) = match self.endpoints[row.endpoint].act(self.now) {
+            let endpoint = row.endpoint;
+            self.set_due(number, self.now + TIMEOUT + 30_000);
+            let (takes, health) = match self.endpoints[endpoint].act(self.now) {
                 Act::Accept => (ANSWER, Health::Well),
                 Act::AcceptAfter(takes) => (takes, Health::Well),
                 Act::Fail(takes, 0) => (takes, Health::Outage(None)),
@@ -257,10 +288,10 @@ impl World {
                 Health::Outage(asked) => Attempt::Deferred(asked),
                 Health::Well | Health::Unknown => Attempt::Accepted,
             };
-            let row = self.rows.get_mut(&number).unwrap();
+            let row = &self.rows[&number];
             let (queued_at, jitter) = (Timestamp(row.queued_at), self.random.next() as u8);
             match RETRY.after(attempt, row.attempts, queued_at, now, jitter) {
-                Verdict::Retry(at) => row.due_at = at.0,
+                Verdict::Retry(at) => self.set_due(number, at.0),
                 _ => self.accepted(number),
             }
         }
@@ -269,6 +300,7 @@ impl World {
 
     fn accepted(&mut self, number: u64) {
         let row = self.rows.remove(&number).unwrap();
+        self.queues[row.endpoint].remove(&(row.due_at, number));
         let endpoint = &self.endpoints[row.endpoint];
         if endpoint.is_well() {
             let waited = self.now - row.queued_at;
@@ -291,17 +323,7 @@ impl World {
 fn play(seed: u64) -> u64 {
     let mut random = Random(seed);
     let (capacity, endpoints, queue) = pattern(&mut random);
-    let mut world = World {
-        random,
-        endpoints,
-        now: 0,
-        rows: BTreeMap::new(),
-        queued: 0,
-        calls: Calls::new(capacity),
-        ends: BTreeMap::new(),
-        after: None,
-        served: 0,
-    };
+    let mut world = World::new(random, capacity, endpoints);
     let (mut queue, mut tick) = (queue.into_iter().peekable(), 0);
     loop {
         let next = [
@@ -366,17 +388,7 @@ fn a_probe_is_not_always_the_same_delivery() {
             _ => vec![(0, Act::Fail(ANSWER, 0))],
         },
     });
-    let mut world = World {
-        random: Random(1),
-        endpoints: endpoints.collect(),
-        now: 0,
-        rows: BTreeMap::new(),
-        queued: 0,
-        calls: Calls::new(Capacity::new(128, 32)),
-        ends: BTreeMap::new(),
-        after: None,
-        served: 0,
-    };
+    let mut world = World::new(Random(1), Capacity::new(128, 32), endpoints.collect());
     for endpoint in 0..3 {
         (0..40).for_each(|_| world.queue(endpoint));
     }
