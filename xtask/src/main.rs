@@ -16,7 +16,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
-    /// Run every check: format, lints, tidy, all tests, each fuzzer for a while, and the demo.
+    /// Run every check: format, lints, tidy, all tests, other implementations, and the demo.
     Test,
     /// Check the rules of STYLE.md alone.
     Tidy,

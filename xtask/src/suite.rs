@@ -9,15 +9,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::fuzz::Fuzzing;
 use crate::step::{Step, Tally};
 use crate::{machine, tidy};
 
 /// Long enough for a cold debug build on a slow machine.
 const DEMO_MAX: Duration = Duration::from_mins(20);
-
-/// The time for each fuzz target in the suite, in seconds; `cargo xtask fuzz` takes longer.
-const FUZZ_SECONDS: u64 = 5;
 
 /// Runs all checks. Returns whether all passed.
 pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
@@ -34,7 +30,6 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     .check();
     total += tidy::run(root)?;
     total += cargo(root, "tests", &["test", "--workspace", "--no-fail-fast"]).check_tests();
-    total += Fuzzing { seconds: FUZZ_SECONDS, keep: false, targets: Vec::new() }.run(root)?;
     total += webhooks(root).check();
     total += webpush(root).check();
     total += soap(root).check();

@@ -121,9 +121,9 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &[]),
-    // Fuzz targets call every parser of untrusted bytes.
+    ("countersign-fuzz-targets", &["countersign-fuzz"]),
     (
-        "countersign-fuzz",
+        "countersign-fuzz", // calls every parser of untrusted bytes
         &[
             "countersign-config",
             "countersign-core",

@@ -27,6 +27,7 @@ mod pin_resets;
 mod proxies;
 mod push;
 mod quotas;
+mod readme;
 mod receiver;
 mod revocation;
 mod roles;

@@ -13,9 +13,9 @@ use serde_json::Value;
 use crate::vectors;
 
 static VECTORS: LazyLock<Value> =
-    LazyLock::new(|| vectors::read(include_str!("../../docs/vectors/cms.json")));
+    LazyLock::new(|| vectors::read(include_str!("../../../docs/vectors/cms.json")));
 static KEY_PROOFS: LazyLock<Value> =
-    LazyLock::new(|| vectors::read(include_str!("../../docs/vectors/key-proofs.json")));
+    LazyLock::new(|| vectors::read(include_str!("../../../docs/vectors/key-proofs.json")));
 static REQUESTS: LazyLock<Vec<Request>> = LazyLock::new(|| {
     let cases = vectors::list(&KEY_PROOFS, "accepted").iter();
     cases.map(|case| Request::parse(&vectors::base64(case, "csr")).expect("it is good")).collect()

@@ -20,7 +20,7 @@ struct Tokens {
 }
 
 static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
-    let vectors = vectors::read(include_str!("../../docs/vectors/tokens.json"));
+    let vectors = vectors::read(include_str!("../../../docs/vectors/tokens.json"));
     let key = vectors["auth_key"].clone();
     let key: PrivateJwk = serde_json::from_value(key).expect("the vectors' key is one");
     Tokens {
@@ -61,13 +61,13 @@ pub fn jws(bytes: &[u8]) {
 }
 
 static SEALED: LazyLock<(Value, PayloadKey)> = LazyLock::new(|| {
-    let vectors = vectors::read(include_str!("../../docs/vectors/sealed.json"));
+    let vectors = vectors::read(include_str!("../../../docs/vectors/sealed.json"));
     let key = serde_json::from_value(vectors["payload_key"].clone()).expect("a key");
     (vectors, key)
 });
 
 static SECRETS: LazyLock<(Value, PrivateJwk)> = LazyLock::new(|| {
-    let vectors = vectors::read(include_str!("../../docs/vectors/secrets.json"));
+    let vectors = vectors::read(include_str!("../../../docs/vectors/secrets.json"));
     let key = serde_json::from_value(vectors["seal_key"].clone()).expect("a key");
     (vectors, key)
 });
