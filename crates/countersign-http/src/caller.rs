@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::callback_url::Callbacks;
 use super::token::{Issuer, TokenClaims, Tokens};
+use crate::host;
 use crate::listen::KnownNetworks;
 use crate::tries::{Counter, Quota, Tries, Wrong, network};
 use countersign_node::{Core, log};
@@ -146,18 +147,7 @@ impl Authenticator {
     pub fn tenant_of_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<TenantName, AuthError> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = uri.authority().map(http::uri::Authority::as_str).or(host).unwrap_or("");
-        // A port follows the last colon, unless that colon is within an IPv6 address's brackets.
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if !port.contains(']') => name,
-            _ => host,
-        };
-        let name = name.to_ascii_lowercase();
-        let label =
-            name.strip_suffix(&*self.settings.hostname).and_then(|rest| rest.strip_suffix('.'));
-        match label {
-            Some(label) => label.parse().map_err(|_| AuthError::NoTenant),
-            None => self.settings.default_tenant.clone().ok_or(AuthError::NoTenant),
-        }
+        self.settings.tenant_of_host(host)
     }
 
     /// The client of the request's bearer token, which the realm of the addressed tenant issued.
@@ -437,6 +427,15 @@ impl Authenticator {
 }
 
 impl CallerSettings {
+    /// The tenant that this host names by its first label, or else the default tenant.
+    fn tenant_of_host(&self, host: &str) -> Result<TenantName, AuthError> {
+        let name = host::name(host).to_ascii_lowercase();
+        match name.strip_suffix(&*self.hostname).and_then(|rest| rest.strip_suffix('.')) {
+            Some(label) => label.parse().map_err(|_| AuthError::NoTenant),
+            None => self.default_tenant.clone().ok_or(AuthError::NoTenant),
+        }
+    }
+
     /// The roles whose calls these scopes allow.
     fn scopes_allow(&self, own: &[String]) -> Roles {
         let Scopes { sign, manage, register, .. } = &self.scopes;
@@ -502,15 +501,40 @@ fn form_decoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn scopes_allow_the_roles_of_their_calls_and_reading_identities_allows_none() {
+    fn settings() -> CallerSettings {
         let [sign, profile, manage, register] = ["s", "p", "m", "r"].map(str::to_owned);
-        let settings = CallerSettings {
+        CallerSettings {
             tries_per_minute: NonZeroU32::MIN,
             hostname: "localhost".into(),
             default_tenant: None,
             scopes: Scopes { sign, profile, manage, register },
-        };
+        }
+    }
+
+    #[test]
+    fn a_host_names_its_tenant_in_any_spelling() {
+        let mut settings = CallerSettings { hostname: "sign.example".into(), ..settings() };
+        for host in [
+            "acme.sign.example",
+            "acme.sign.example.",
+            "Acme.Sign.Example.:8443",
+            "acme.sign.example:8443",
+        ] {
+            let tenant = settings.tenant_of_host(host).map(|tenant| tenant.to_string());
+            assert_eq!(tenant.unwrap(), "acme", "{host}");
+        }
+        for host in ["", "sign.example.", "acme.sign.example..", "a.b.sign.example", "[::1]:8443"] {
+            assert!(settings.tenant_of_host(host).is_err(), "{host}");
+        }
+        settings.default_tenant = Some("own".parse().unwrap());
+        for host in ["sign.example", "sign.example.", "[::1]:8443"] {
+            assert_eq!(settings.tenant_of_host(host).unwrap().as_str(), "own", "{host}");
+        }
+    }
+
+    #[test]
+    fn scopes_allow_the_roles_of_their_calls_and_reading_identities_allows_none() {
+        let settings = settings();
         let allowed = |own: &str| {
             let own: Vec<String> = own.chars().map(String::from).collect();
             settings.scopes_allow(&own).iter().map(Role::as_str).collect::<Vec<_>>().join(" ")

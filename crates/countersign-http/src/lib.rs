@@ -14,6 +14,7 @@ pub mod callback_url;
 pub mod caller;
 pub mod discovery;
 pub mod fingerprint;
+mod host;
 pub mod json_members;
 pub mod listen;
 pub mod measured;

@@ -17,6 +17,7 @@ mod first_version;
 mod gateway;
 mod history;
 mod identities;
+mod kobil_rows;
 mod lifecycle;
 mod listings;
 mod locks;

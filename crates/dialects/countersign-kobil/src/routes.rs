@@ -123,7 +123,8 @@ async fn cancel(
     let fits = |found: &Transaction| found.spec.user == user && cancel.covers(found);
     let actor = Actor::Client(caller.client.clone());
     let cancelled = core.cancel(&actor, &caller.tenant, &handle, fits).await?;
-    Ok(render::cancelled(&cancelled))
+    let contacts = core.read().contacts(&caller.tenant, cancelled.spec.id).await?;
+    Ok(render::cancelled(&cancelled, &contacts))
 }
 
 /// `POST /auth/realms/{realm}/protocol/openid-connect/token`, also with repeated slashes.
