@@ -99,7 +99,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         user: &UserName,
     ) -> Result<(), UserError> {
         self.store.read().user(tenant, user).await?.ok_or(UserRefusal::UnknownUser)?;
-        if !self.notifier.online(tenant, user, &Recipients::Any) {
+        if !self.notifier.online(tenant, user, &Recipients::Any, self.now()) {
             return Err(UserRefusal::Unchanged.into());
         }
         let subject = Subject::User(user.clone());
