@@ -398,6 +398,11 @@ impl Authenticator {
         Ok(key)
     }
 
+    /// The scopes of `TrustedX`'s dialect.
+    pub(crate) fn scopes(&self) -> &Scopes {
+        &self.settings.scopes
+    }
+
     /// The tenant of that name.
     ///
     /// # Errors
@@ -446,7 +451,7 @@ impl CallerSettings {
 
 /// The bearer token of a request (RFC 6750, section 2.1).
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let authorization = authorization(headers)?;
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
@@ -460,7 +465,7 @@ pub fn secret_digest(secret: &str) -> [u8; 32] {
 /// Id and secret from HTTP Basic. RFC 6749, section 2.3.1 requires form-encoding first. Some
 /// clients omit it; generated secrets read the same either way.
 pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let value = authorization(headers)?;
     let (scheme, credentials) = value.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
@@ -470,9 +475,16 @@ pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     Some((form_decoded(id), form_decoded(secret)))
 }
 
+/// The only `Authorization` header. Of two, neither is chosen: a proxy may have checked the other.
+fn authorization(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let (only, second) = (all.next()?, all.next());
+    if second.is_none() { only.to_str().ok() } else { None }
+}
+
 /// The possible API keys in HTTP Basic, the likeliest first.
 fn key_spellings(headers: &HeaderMap) -> Vec<Zeroizing<String>> {
-    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let value = authorization(headers);
     let (scheme, payload) = value.and_then(|value| value.split_once(' ')).unwrap_or_default();
     let payload = payload.trim();
     if !scheme.eq_ignore_ascii_case("basic") || payload.is_empty() {
@@ -530,6 +542,16 @@ mod tests {
         for host in ["sign.example", "sign.example.", "[::1]:8443"] {
             assert_eq!(settings.tenant_of_host(host).unwrap().as_str(), "own", "{host}");
         }
+    }
+
+    #[test]
+    fn of_two_authorization_headers_neither_counts() {
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, "Bearer one".parse().unwrap());
+        assert_eq!(bearer(&headers), Some("one"));
+        headers.append(AUTHORIZATION, "Basic c2hvcDpz".parse().unwrap());
+        assert_eq!((bearer(&headers), basic(&headers)), (None, None));
+        assert!(key_spellings(&headers).is_empty());
     }
 
     #[test]

@@ -12,6 +12,7 @@
 pub mod body_limit;
 pub mod callback_url;
 pub mod caller;
+pub mod challenge;
 pub mod discovery;
 pub mod fingerprint;
 mod host;

@@ -18,6 +18,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use countersign_http::caller::AuthError;
+use countersign_http::challenge;
 use countersign_http::json_members::BadBody;
 use countersign_node::notifier::TooMany;
 use countersign_node::wait::WaitError;
@@ -322,7 +323,7 @@ fn refused(code: StatusCode, status: &'static str, message: String, by: SubSyste
     let headers = response.headers_mut();
     match code {
         StatusCode::UNAUTHORIZED => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.insert(header::WWW_AUTHENTICATE, challenge::BEARER);
         }
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
