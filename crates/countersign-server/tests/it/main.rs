@@ -16,6 +16,7 @@ mod enrolment;
 mod first_version;
 mod gateway;
 mod history;
+mod http2;
 mod identities;
 mod kobil_rows;
 mod lifecycle;
