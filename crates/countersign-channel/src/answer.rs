@@ -22,6 +22,7 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use countersign_http::body_limit;
+use countersign_http::challenge;
 use countersign_node::{history, log};
 
 /// A refusal for a device, over HTTP or on the channel.
@@ -88,7 +89,7 @@ impl IntoResponse for Refused {
         let headers = response.headers_mut();
         match status {
             StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                headers.insert(WWW_AUTHENTICATE, challenge::BEARER);
             }
             StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));

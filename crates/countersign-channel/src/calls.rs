@@ -11,6 +11,7 @@ use countersign_core::engine::FinishMode;
 use countersign_core::id::{RequestKey, TransactionId};
 use countersign_core::limits::POLL_WAIT_MAX;
 use countersign_core::secret::Secret;
+use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, Transaction};
 use countersign_wire::body::{self, Code, DeclineReason};
 use countersign_wire::jwe::{self, Purpose};
@@ -22,7 +23,7 @@ use tokio::time::timeout;
 use super::answer::{self, Refused};
 use super::device_auth::AuthenticatedDevice;
 use super::{Devices, StrangerPermit};
-use countersign_node::notifier::{ConnectionEvent, ConnectionKind};
+use countersign_node::notifier::{Connection, ConnectionEvent, ConnectionKind};
 
 type Answer<T> = Result<Json<T>, Refused>;
 
@@ -83,6 +84,7 @@ pub(super) async fn offers(
             .map(|open| answer::offer(open))
             .collect();
         if !offers.is_empty() {
+            answered(connection, wait, room.core.now());
             return Ok(Json(body::Offers { offers }));
         }
         tokio::select! {
@@ -94,10 +96,21 @@ pub(super) async fn offers(
                     | ConnectionEvent::Replaced,
                 )) => {}
                 Ok(Some(ConnectionEvent::Locked)) => return Err(Code::Locked.into()),
-                Ok(None) | Err(_) => return Ok(Json(body::Offers { offers })),
+                Ok(None) | Err(_) => {
+                    answered(connection, wait, room.core.now());
+                    return Ok(Json(body::Offers { offers }));
+                }
             },
             () = room.tasks.until_draining() => return Err(Code::Unavailable.into()),
         }
+    }
+}
+
+/// A device that waits for offers asks again after each answer, so it stays online in between. One
+/// that does not wait looks once, for example because a push woke it.
+fn answered(poll: Connection, wait: u64, now: Timestamp) {
+    if wait > 0 {
+        poll.answered(now);
     }
 }
 

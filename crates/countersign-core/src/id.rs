@@ -57,6 +57,29 @@ macro_rules! hex_id {
 }
 hex_id!(TransactionId, IdentityId, DeliveryId, ApiKeyId);
 
+/// A user's id: random, never reused, written as a UUID (RFC 9562). It stays the same for as long
+/// as the user exists; the next user of the same name has another one.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct UserId(pub u128);
+
+impl UserId {
+    /// The user id from a random number: a UUID of version 4.
+    #[must_use]
+    pub fn drawn(random: u128) -> Self {
+        const VERSION: u128 = 0xf << 76;
+        const VARIANT: u128 = 0b11 << 62;
+        Self(random & !VERSION & !VARIANT | 4 << 76 | 0b10 << 62)
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = format!("{:032x}", self.0);
+        write!(f, "{}-{}-{}-", &hex[..8], &hex[8..12], &hex[12..16])?;
+        write!(f, "{}-{}", &hex[16..20], &hex[20..])
+    }
+}
+
 /// A device's id: a positive 63-bit integer, written as a decimal string.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct DeviceId(u64);
@@ -333,6 +356,18 @@ mod tests {
         ] {
             assert!(bad.parse::<SerialNumber>().is_err(), "{bad}");
         }
+    }
+
+    /// The versions and variants of RFC 9562, sections 4.1 and 5.4.
+    #[test]
+    fn a_users_id_is_written_as_a_random_uuid() {
+        let written = |random| UserId::drawn(random).to_string();
+        assert_eq!(written(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(written(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(
+            written(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
+            "00112233-4455-4677-8899-aabbccddeeff"
+        );
     }
 
     #[test]

@@ -103,6 +103,9 @@ pub const CHANNEL_FRAMES_MAX: usize = 256;
 pub const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The longest wait of one long poll.
 pub const POLL_WAIT_MAX: Duration = Duration::from_mins(1);
+/// The time from the answer of a long poll to the device's next one; from then on, the next one is
+/// overdue, and the device is offline.
+pub const POLL_GAP_MAX: Duration = Duration::from_secs(10);
 /// The greatest age of a device's token.
 pub const PROOF_SKEW: Duration = Duration::from_mins(1);
 /// The greatest time by which a device's token may be dated after the server's clock. After a

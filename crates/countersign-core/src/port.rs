@@ -171,7 +171,17 @@ pub trait Notifier: Send + Sync {
     }
 
     /// Whether one of the user's addressed devices is connected, as far as is known.
-    fn online(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool;
+    fn connected(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool;
+
+    /// Whether one of the user's addressed devices is online: it is connected, or it polls and its
+    /// next poll is not overdue.
+    fn online(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        recipients: &Recipients,
+        now: Timestamp,
+    ) -> bool;
 }
 
 /// The only source of time.

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::id::{SerialBase, TenantName, UserName};
+use crate::id::{SerialBase, TenantName, UserId, UserName};
 use crate::refusal::Locked;
 use crate::time::Timestamp;
 
@@ -13,6 +13,8 @@ pub struct User {
     pub tenant: TenantName,
     /// The user's name.
     pub name: UserName,
+    /// The user's id, drawn when the user was created.
+    pub id: UserId,
     /// The common part of the serial numbers of the user's devices, assigned by the registry.
     pub serial_base: SerialBase,
     /// The number of devices ever enrolled. The next device's sequence number is one more.

@@ -79,7 +79,7 @@ impl Dispatcher {
             return skip("its transaction or its user was removed");
         };
         let (transaction, now) = (transaction.value, core.now());
-        let is_present = core.notifier().online(tenant, &device.user, &Recipients::Device(id));
+        let is_present = core.notifier().connected(tenant, &device.user, &Recipients::Device(id));
         let policy = core.push_policy();
         let still = user.value.lock_state.check(now).map_err(|_| SkipReason::Locked);
         let still = still.and_then(|()| policy.still(&transaction, &device, is_present, now));

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::callback_url::Callbacks;
 use super::token::{Issuer, TokenClaims, Tokens};
+use crate::host;
 use crate::listen::KnownNetworks;
 use crate::tries::{Counter, Quota, Tries, Wrong, network};
 use countersign_node::{Core, log};
@@ -146,18 +147,7 @@ impl Authenticator {
     pub fn tenant_of_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<TenantName, AuthError> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = uri.authority().map(http::uri::Authority::as_str).or(host).unwrap_or("");
-        // A port follows the last colon, unless that colon is within an IPv6 address's brackets.
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if !port.contains(']') => name,
-            _ => host,
-        };
-        let name = name.to_ascii_lowercase();
-        let label =
-            name.strip_suffix(&*self.settings.hostname).and_then(|rest| rest.strip_suffix('.'));
-        match label {
-            Some(label) => label.parse().map_err(|_| AuthError::NoTenant),
-            None => self.settings.default_tenant.clone().ok_or(AuthError::NoTenant),
-        }
+        self.settings.tenant_of_host(host)
     }
 
     /// The client of the request's bearer token, which the realm of the addressed tenant issued.
@@ -408,6 +398,11 @@ impl Authenticator {
         Ok(key)
     }
 
+    /// The scopes of `TrustedX`'s dialect.
+    pub(crate) fn scopes(&self) -> &Scopes {
+        &self.settings.scopes
+    }
+
     /// The tenant of that name.
     ///
     /// # Errors
@@ -437,6 +432,15 @@ impl Authenticator {
 }
 
 impl CallerSettings {
+    /// The tenant that this host names by its first label, or else the default tenant.
+    fn tenant_of_host(&self, host: &str) -> Result<TenantName, AuthError> {
+        let name = host::name(host).to_ascii_lowercase();
+        match name.strip_suffix(&*self.hostname).and_then(|rest| rest.strip_suffix('.')) {
+            Some(label) => label.parse().map_err(|_| AuthError::NoTenant),
+            None => self.default_tenant.clone().ok_or(AuthError::NoTenant),
+        }
+    }
+
     /// The roles whose calls these scopes allow.
     fn scopes_allow(&self, own: &[String]) -> Roles {
         let Scopes { sign, manage, register, .. } = &self.scopes;
@@ -447,7 +451,7 @@ impl CallerSettings {
 
 /// The bearer token of a request (RFC 6750, section 2.1).
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let authorization = authorization(headers)?;
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
@@ -461,7 +465,7 @@ pub fn secret_digest(secret: &str) -> [u8; 32] {
 /// Id and secret from HTTP Basic. RFC 6749, section 2.3.1 requires form-encoding first. Some
 /// clients omit it; generated secrets read the same either way.
 pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let value = authorization(headers)?;
     let (scheme, credentials) = value.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
@@ -471,9 +475,16 @@ pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     Some((form_decoded(id), form_decoded(secret)))
 }
 
+/// The only `Authorization` header. Of two, neither is chosen: a proxy may have checked the other.
+fn authorization(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let (only, second) = (all.next()?, all.next());
+    if second.is_none() { only.to_str().ok() } else { None }
+}
+
 /// The possible API keys in HTTP Basic, the likeliest first.
 fn key_spellings(headers: &HeaderMap) -> Vec<Zeroizing<String>> {
-    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let value = authorization(headers);
     let (scheme, payload) = value.and_then(|value| value.split_once(' ')).unwrap_or_default();
     let payload = payload.trim();
     if !scheme.eq_ignore_ascii_case("basic") || payload.is_empty() {
@@ -502,15 +513,50 @@ fn form_decoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn scopes_allow_the_roles_of_their_calls_and_reading_identities_allows_none() {
+    fn settings() -> CallerSettings {
         let [sign, profile, manage, register] = ["s", "p", "m", "r"].map(str::to_owned);
-        let settings = CallerSettings {
+        CallerSettings {
             tries_per_minute: NonZeroU32::MIN,
             hostname: "localhost".into(),
             default_tenant: None,
             scopes: Scopes { sign, profile, manage, register },
-        };
+        }
+    }
+
+    #[test]
+    fn a_host_names_its_tenant_in_any_spelling() {
+        let mut settings = CallerSettings { hostname: "sign.example".into(), ..settings() };
+        for host in [
+            "acme.sign.example",
+            "acme.sign.example.",
+            "Acme.Sign.Example.:8443",
+            "acme.sign.example:8443",
+        ] {
+            let tenant = settings.tenant_of_host(host).map(|tenant| tenant.to_string());
+            assert_eq!(tenant.unwrap(), "acme", "{host}");
+        }
+        for host in ["", "sign.example.", "acme.sign.example..", "a.b.sign.example", "[::1]:8443"] {
+            assert!(settings.tenant_of_host(host).is_err(), "{host}");
+        }
+        settings.default_tenant = Some("own".parse().unwrap());
+        for host in ["sign.example", "sign.example.", "[::1]:8443"] {
+            assert_eq!(settings.tenant_of_host(host).unwrap().as_str(), "own", "{host}");
+        }
+    }
+
+    #[test]
+    fn of_two_authorization_headers_neither_counts() {
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, "Bearer one".parse().unwrap());
+        assert_eq!(bearer(&headers), Some("one"));
+        headers.append(AUTHORIZATION, "Basic c2hvcDpz".parse().unwrap());
+        assert_eq!((bearer(&headers), basic(&headers)), (None, None));
+        assert!(key_spellings(&headers).is_empty());
+    }
+
+    #[test]
+    fn scopes_allow_the_roles_of_their_calls_and_reading_identities_allows_none() {
+        let settings = settings();
         let allowed = |own: &str| {
             let own: Vec<String> = own.chars().map(String::from).collect();
             settings.scopes_allow(&own).iter().map(Role::as_str).collect::<Vec<_>>().join(" ")

@@ -21,7 +21,24 @@ struct Document {
     response_types_supported: [&'static str; 0],
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: [&'static str; 1],
+    #[serde(flatten)]
+    scoped: Option<Scoped>,
 }
+
+/// The members of an issuer whose tokens have scopes.
+#[derive(Serialize)]
+struct Scoped {
+    introspection_endpoint: String,
+    introspection_endpoint_auth_methods_supported: [&'static str; 2],
+    scopes_supported: [String; 4],
+}
+
+/// The well-known names of the document (RFC 8414, section 7.3; `OpenID` Connect Discovery 1.0,
+/// section 4).
+pub const DOCUMENTS: [&str; 2] = ["oauth-authorization-server", "openid-configuration"];
+
+/// The ways in which a client authenticates itself.
+const METHODS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
 
 /// RFC 7517, section 4, and RFC 7518, section 6.2.
 #[derive(Serialize)]
@@ -41,23 +58,36 @@ struct JwkSet {
     keys: Vec<Jwk>,
 }
 
-/// The realm's metadata document.
+/// The metadata document of a tenant's issuer.
 ///
 /// # Errors
-/// [`AuthError::NoTenant`] if the realm does not exist.
-pub async fn document(authenticator: &Authenticator, realm: &str) -> Result<Response, AuthError> {
-    let tenant = realm.parse().map_err(|_| AuthError::NoTenant)?;
+/// [`AuthError::NoTenant`] if the tenant does not exist.
+pub async fn document(
+    authenticator: &Authenticator,
+    kind: Issuer,
+    tenant: &str,
+) -> Result<Response, AuthError> {
+    let tenant = tenant.parse().map_err(|_| AuthError::NoTenant)?;
     authenticator.check_tenant(&tenant).await?;
-    let issuer = authenticator.tokens.issuer(Issuer::Realm, &tenant);
+    let issuer = authenticator.tokens.issuer(kind, &tenant);
+    let (token, keys) = match kind {
+        Issuer::Realm => ("/protocol/openid-connect/token", "/protocol/openid-connect/certs"),
+        Issuer::AuthServer => ("/token", "/keys"),
+    };
     let document = Document {
-        token_endpoint: format!("{issuer}/protocol/openid-connect/token"),
-        jwks_uri: format!("{issuer}/protocol/openid-connect/certs"),
-        issuer,
+        token_endpoint: format!("{issuer}{token}"),
+        jwks_uri: format!("{issuer}{keys}"),
         grant_types_supported: ["client_credentials"],
-        token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+        token_endpoint_auth_methods_supported: METHODS,
         response_types_supported: [],
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: ["ES256"],
+        scoped: (kind == Issuer::AuthServer).then(|| Scoped {
+            introspection_endpoint: format!("{issuer}/introspect"),
+            introspection_endpoint_auth_methods_supported: METHODS,
+            scopes_supported: authenticator.scopes().all().map(str::to_owned),
+        }),
+        issuer,
     };
     Ok(Json(document).into_response())
 }

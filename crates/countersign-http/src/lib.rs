@@ -12,8 +12,10 @@
 pub mod body_limit;
 pub mod callback_url;
 pub mod caller;
+pub mod challenge;
 pub mod discovery;
 pub mod fingerprint;
+mod host;
 pub mod json_members;
 pub mod listen;
 pub mod measured;

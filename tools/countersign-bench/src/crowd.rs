@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
 use countersign_core::event::Actor;
-use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
+use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserId, UserName};
 use countersign_core::port::{
     Change, Commit, Committed, Keys as _, Ledger as _, Signer as _, SigningRole,
 };
@@ -209,7 +209,8 @@ async fn enrol(
 ) -> anyhow::Result<Keys> {
     let (name, now) = (format!("user-{number}").parse::<UserName>()?, now()?);
     let (of, user) = (tenant.name.clone(), name.clone());
-    write(store, Change::CreateUser { tenant: of, user, profile: None, at: now }).await?;
+    let id = UserId::drawn(u128::from(number));
+    write(store, Change::CreateUser { tenant: of, user, id, profile: None, at: now }).await?;
     let user =
         store.read().user(&tenant.name, &name).await?.context("the new user was not found")?;
     let activation = Activation {

@@ -8,7 +8,9 @@ use countersign_core::Fault;
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Addition, Enrolment, Renewal};
 use countersign_core::event::{Actor, EventKind, NewEvent, Subject};
-use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
+use countersign_core::id::{
+    ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserId, UserName,
+};
 use countersign_core::port::{
     Change, Commit, Committed, Ledger, Purge, StoredKey, TransactionChange,
 };
@@ -117,7 +119,8 @@ pub trait Changes: Ledger {
         self.commit(Commit { change: Change::CreateApiKey(key), events: Vec::new() })
     }
 
-    /// See [`Change::CreateUser`].
+    /// See [`Change::CreateUser`]. The user's id is the time, so tests create a user of one name at
+    /// another time than the one before.
     fn create_user(
         &self,
         tenant: &TenantName,
@@ -126,8 +129,8 @@ pub trait Changes: Ledger {
         at: Timestamp,
     ) -> impl Future<Output = Answer> + Send {
         let profile = profile.map(str::to_owned);
-        let (of, user) = (tenant.clone(), user.clone());
-        self.change(tenant, Change::CreateUser { tenant: of, user, profile, at })
+        let (of, user, id) = (tenant.clone(), user.clone(), UserId::drawn(u128::from(at.0)));
+        self.change(tenant, Change::CreateUser { tenant: of, user, id, profile, at })
     }
 
     /// See [`Change::SetLockState`].

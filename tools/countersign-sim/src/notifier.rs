@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use countersign_core::id::{DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::{Notification, Notifier};
 use countersign_core::spec::Recipients;
+use countersign_core::time::Timestamp;
 
 use crate::Prng;
 
@@ -97,10 +98,21 @@ impl Notifier for FakeNotifier {
         }
     }
 
-    fn online(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool {
+    fn connected(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool {
         let is_meant = |(of, at, device): &(TenantName, UserName, DeviceId)| {
             of == tenant && at == user && recipients.includes(*device)
         };
         self.connections().present.iter().any(is_meant)
+    }
+
+    /// No device of the simulation polls.
+    fn online(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        recipients: &Recipients,
+        _now: Timestamp,
+    ) -> bool {
+        self.connected(tenant, user, recipients)
     }
 }

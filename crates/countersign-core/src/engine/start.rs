@@ -144,9 +144,10 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let matched = recipients.iter().map(|device| device.value.id);
             spec.recipients = Recipients::Devices(matched.collect());
         }
-        spec.online = self.notifier.online(&request.tenant, &request.user, &spec.recipients);
+        spec.online = self.notifier.online(&request.tenant, &request.user, &spec.recipients, now);
+        // A device between two polls is online, but has no connection by which it is offered.
         let present = |device: &Device| {
-            self.notifier.online(&request.tenant, &request.user, &Recipients::Device(device.id))
+            self.notifier.connected(&request.tenant, &request.user, &Recipients::Device(device.id))
         };
         let told = recipients.iter().map(|device| (&device.value, present(&device.value)));
         let told: Vec<_> = match request.announced {

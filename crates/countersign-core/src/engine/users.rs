@@ -4,7 +4,7 @@
 
 use super::{Engine, lost_every_race};
 use crate::event::{Actor, EventKind, Subject};
-use crate::id::{TenantName, UserName};
+use crate::id::{TenantName, UserId, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{
     Change, Clock, Committed, Entropy, Ledger, Notification, Notifier, Part, Query, QuerySubject,
@@ -37,6 +37,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let change = Change::CreateUser {
             tenant: tenant.clone(),
             user: user.clone(),
+            id: UserId::drawn(self.random_u128()),
             profile: profile.map(str::to_owned),
             at: event.at,
         };
@@ -98,7 +99,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         user: &UserName,
     ) -> Result<(), UserError> {
         self.store.read().user(tenant, user).await?.ok_or(UserRefusal::UnknownUser)?;
-        if !self.notifier.online(tenant, user, &Recipients::Any) {
+        if !self.notifier.online(tenant, user, &Recipients::Any, self.now()) {
             return Err(UserRefusal::Unchanged.into());
         }
         let subject = Subject::User(user.clone());

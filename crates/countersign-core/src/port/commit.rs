@@ -4,7 +4,9 @@ use crate::delivery::NewDelivery;
 use crate::device::Device;
 use crate::enrolment::{Activation, Addition, Enrolment, Renewal};
 use crate::event::NewEvent;
-use crate::id::{ApiKeyId, ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
+use crate::id::{
+    ApiKeyId, ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserId, UserName,
+};
 use crate::key::{StoredKey, TokenKeys};
 use crate::tenant::{ApiKey, Client, CredentialState, NewTenant, TenantState};
 use crate::time::Timestamp;
@@ -154,6 +156,8 @@ pub enum Change {
         tenant: TenantName,
         /// The user.
         user: UserName,
+        /// The user's id, which no other user has or had.
+        id: UserId,
         /// See [`User::profile`](crate::user::User::profile).
         profile: Option<String>,
         /// When the user is created.

@@ -4,6 +4,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, HOST};
 use http::{Request, StatusCode, Version};
 
+use crate::host;
+
 /// The reason why a request is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum BadHead {
@@ -27,7 +29,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), BadHead> {
     match (host, request.uri().authority()) {
         (Some(host), Some(authority))
             if !is_http1
-                && !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
+                && !host.to_str().is_ok_and(|host| host::is_same(host, authority.as_str())) =>
         {
             Err(BadHead::OtherHost)
         }

@@ -75,6 +75,12 @@ impl ConnectionsByUser {
         by_user.is_some_and(|by_user| by_user.iter().any(|line| recipients.includes(line.device)))
     }
 
+    /// Whether this connection is registered.
+    pub(super) fn has(&self, user: &UserKey, number: u64) -> bool {
+        let by_user = self.users.get(user);
+        by_user.is_some_and(|by_user| by_user.iter().any(|line| line.number == number))
+    }
+
     /// The number of connections.
     pub(super) fn count(&self) -> usize {
         self.count

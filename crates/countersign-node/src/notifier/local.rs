@@ -21,6 +21,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::history::{self, RefusedCalls};
 
 use super::by_user::{Connected, ConnectionsByUser, UserKey};
+use super::expected::ExpectedPolls;
 use super::waiters::{TooMany, Waiters};
 
 /// The number of devices whose last connection a node remembers; the oldest are forgotten.
@@ -33,6 +34,7 @@ pub struct LocalNotifier(Arc<Connections>);
 #[derive(Debug, Default)]
 struct Connections {
     by_user: Mutex<ConnectionsByUser>,
+    expected: Mutex<ExpectedPolls>,
     waiters: Mutex<Waiters<TransactionId, Client, oneshot::Sender<Arc<Transaction>>>>,
     /// Callers of one client that may wait at once.
     waiting_per_client_max: usize,
@@ -83,6 +85,7 @@ pub enum ConnectionEvent {
 pub struct Connection {
     connections: Arc<Connections>,
     user: UserKey,
+    device: DeviceId,
     number: u64,
     notes: mpsc::Receiver<ConnectionEvent>,
 }
@@ -119,7 +122,7 @@ impl LocalNotifier {
         let (user, number) = ((tenant.clone(), user.clone()), self.number());
         let line = Connected { number, device, kind, notes: sender };
         self.0.by_user.lock().join(user.clone(), line);
-        Connection { connections: Arc::clone(&self.0), user, number, notes }
+        Connection { connections: Arc::clone(&self.0), user, device, number, notes }
     }
 
     /// When a device last connected to this node, if the node remembers it.
@@ -225,7 +228,9 @@ impl Notifier for LocalNotifier {
             }
             Notification::Disconnect { tenant, user, recipients } => {
                 // Removed at once: from here on the device is not online.
-                self.0.by_user.lock().keep(&(tenant, user), |line| {
+                let user = (tenant, user);
+                self.0.expected.lock().forget(&user, &recipients);
+                self.0.by_user.lock().keep(&user, |line| {
                     let hung_up = recipients.includes(line.device);
                     if hung_up {
                         // If the queue is full, removing it closes the connection anyway.
@@ -241,8 +246,19 @@ impl Notifier for LocalNotifier {
         history::recorded(frequent, others);
     }
 
-    fn online(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool {
+    fn connected(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool {
         self.0.by_user.lock().covers(&(tenant.clone(), user.clone()), recipients)
+    }
+
+    fn online(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        recipients: &Recipients,
+        now: Timestamp,
+    ) -> bool {
+        self.connected(tenant, user, recipients)
+            || self.0.expected.lock().covers(&(tenant.clone(), user.clone()), recipients, now)
     }
 }
 
@@ -250,6 +266,15 @@ impl Connection {
     /// The next notification. `None` if the connection was closed because its queue was full.
     pub async fn next(&mut self) -> Option<ConnectionEvent> {
         self.notes.recv().await
+    }
+
+    /// Ends a long poll that is answered at `now`. The device stays online until its next poll is
+    /// overdue, unless it was disconnected meanwhile.
+    pub fn answered(self, now: Timestamp) {
+        let is_registered = self.connections.by_user.lock().has(&self.user, self.number);
+        if is_registered {
+            self.connections.expected.lock().expect(self.user.clone(), self.device, now);
+        }
     }
 }
 
@@ -290,6 +315,8 @@ impl Drop for EndWaiter {
 
 #[cfg(test)]
 mod tests {
+    use countersign_core::limits::POLL_GAP_MAX;
+
     use super::*;
 
     fn connect(connections: &LocalNotifier, user: &str, device: u64, at: u64) -> Connection {
@@ -311,7 +338,8 @@ mod tests {
         let joes = connect(&connections, "joe", 3, 5);
         let first = Recipients::Device(DeviceId::try_from(1).unwrap());
         let online = |user: &str, recipients: &Recipients| {
-            connections.online(&"acme".parse().unwrap(), &user.parse().unwrap(), recipients)
+            let (tenant, user) = ("acme".parse().unwrap(), user.parse().unwrap());
+            connections.online(&tenant, &user, recipients, Timestamp(5))
         };
         disconnect(&connections, "jane", first.clone());
         assert!(!online("jane", &first) && online("jane", &Recipients::Any));
@@ -322,6 +350,29 @@ mod tests {
         assert!(matches!(two.next().await, Some(ConnectionEvent::Locked)));
         drop((one, two, joes));
         assert_eq!(connections.counts(), (0, 0));
+    }
+
+    #[test]
+    fn a_device_that_polls_is_online_between_its_polls_and_not_after_it_was_logged_out() {
+        let connections = LocalNotifier::new(2);
+        let (acme, jane) = ("acme".parse().unwrap(), "jane".parse().unwrap());
+        let device = DeviceId::try_from(1).unwrap();
+        let poll = |at| connections.connect(&acme, &jane, device, ConnectionKind::Poll, at);
+        let online = |at| connections.online(&acme, &jane, &Recipients::Any, at);
+        let is_connected = || connections.connected(&acme, &jane, &Recipients::Any);
+        let (now, overdue) = (Timestamp(5), Timestamp(5) + POLL_GAP_MAX);
+        poll(now).answered(now);
+        assert!(online(now) && !online(overdue) && !is_connected());
+        // The caller of this one hung up before the answer.
+        drop(poll(overdue));
+        assert!(!online(overdue));
+        let last = poll(overdue);
+        disconnect(&connections, "jane", Recipients::Any);
+        last.answered(overdue);
+        assert!(!online(overdue), "it was logged out before its poll was answered");
+        poll(overdue).answered(overdue);
+        disconnect(&connections, "jane", Recipients::Any);
+        assert!(!online(overdue), "it was logged out between two polls");
     }
 
     #[test]

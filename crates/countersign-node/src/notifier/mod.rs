@@ -1,6 +1,7 @@
 //! Wakes connected devices, and callers that wait for an end.
 
 mod by_user;
+mod expected;
 mod local;
 mod waiters;
 

@@ -162,6 +162,30 @@ async fn a_device_without_a_socket_polls() {
     openssl_verifies(&signature(&answer, "polled", &jane), &server.tenant_ca());
 }
 
+/// Each start reaches the device in the instant after the answer of its last poll, or while it signs.
+#[tokio::test]
+async fn a_device_that_polls_is_online_in_twenty_starts_back_to_back() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await.polling();
+    let first = payment("first");
+    let (first, _) = join!(server.start_signature("jane", &first), jane.signs());
+    assert_eq!(first.1["status"], "OK");
+    let signing = tokio::spawn(async move {
+        loop {
+            jane.signs().await;
+        }
+    });
+    for number in 0..20 {
+        let mut request = payment(&format!("polled-{number}"));
+        request["deviceGoOnlineTimeout"] = json!(0);
+        let (_, answer) = server.start_signature("jane", &request).await;
+        assert_eq!(answer["status"], "OK", "start {number}: {answer}");
+        assert_eq!(server.device_state("jane").await, "ONLINE");
+    }
+    signing.abort();
+}
+
 #[tokio::test]
 async fn a_no_ends_the_wait_at_once() {
     let server = TestServer::new();

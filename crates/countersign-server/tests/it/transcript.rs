@@ -155,6 +155,8 @@ impl Fixture {
             ("deviceId", "{{device}}", 10),
             ("certificateSerialNumber", "{{serial}}", 10),
             ("lastLoginTime", "{{seconds}}", 8),
+            // A user's id is a UUID; the ids in other dialects' answers are named before.
+            ("id", "{{uuid}}", 35),
             ("activationNotAfter", "{{seconds}}", 8),
             // A generated code has 16 characters; the callers' codes here are shorter.
             ("activationCode", "{{code}}", 12),

@@ -69,6 +69,7 @@ CREATE TABLE users (
     tenant         TEXT    NOT NULL,
     name           TEXT    NOT NULL,
     version        INTEGER NOT NULL,
+    id             BLOB    NOT NULL, -- a UUID
     serial_base    INTEGER NOT NULL,
     devices_made   INTEGER NOT NULL,
     activations_made INTEGER NOT NULL, -- a new activation is written only if it is unchanged

@@ -4,7 +4,7 @@ use countersign_core::Fault;
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::event::{NewEvent, RecordedEvent};
-use countersign_core::id::{ClientId, SerialBase, TenantName, UserName};
+use countersign_core::id::{ClientId, SerialBase, TenantName, UserId, UserName};
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
 use countersign_core::port::{Change, Commit, Committed, SigningRole, StoredKey, Versioned};
 use countersign_core::tenant::{ApiKey, Client, NewTenant, TenantState};
@@ -64,8 +64,8 @@ impl Tables {
             Change::SetApiKeyState { id, state } => Ok(self.set_key_state(id, state)),
             Change::DeleteApiKey { id } => Ok(self.delete_key(id)),
             Change::DeleteActivation { tenant, id } => Ok(self.delete_activation(&tenant, id)),
-            Change::CreateUser { tenant, user, profile, at } => {
-                self.create_user(&tenant, &user, profile.as_deref(), at)
+            Change::CreateUser { tenant, user, id, profile, at } => {
+                self.create_user(&tenant, &user, id, profile.as_deref(), at)
             }
             Change::SetLockState { tenant, user, expected, lock_state } => {
                 Ok(self.set_lock_state(&tenant, &user, expected, lock_state))
@@ -205,6 +205,7 @@ impl Tables {
         &mut self,
         tenant: &TenantName,
         name: &UserName,
+        id: UserId,
         profile: Option<&str>,
         now: Timestamp,
     ) -> Result<Committed, Fault> {
@@ -218,6 +219,7 @@ impl Tables {
         let value = User {
             tenant: tenant.clone(),
             name: name.clone(),
+            id,
             serial_base: SerialBase(*made),
             devices_made: 0,
             activations_made: 0,

@@ -4,7 +4,7 @@
 
 use countersign_core::device::Device;
 use countersign_core::id::{
-    ApiKeyId, ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName,
+    ApiKeyId, ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserId, UserName,
 };
 use countersign_core::port::{Change, Commit, Committed, StoredKey, TokenKeyChange};
 use countersign_core::tenant::{ApiKey, Client, CredentialState, TenantState};
@@ -43,7 +43,7 @@ enum PreparedChange {
     CreateApiKey(ApiKey),
     SetApiKeyState(ApiKeyId, CredentialState),
     DeleteApiKey(ApiKeyId),
-    CreateUser(TenantName, UserName, Option<String>, Timestamp),
+    CreateUser(TenantName, UserName, UserId, Option<String>, Timestamp),
     SetLockState(TenantName, UserName, u32, LockState),
     DeleteUser(TenantName, UserName, u32),
     ChangeDevice(device::Row, u32),
@@ -107,8 +107,8 @@ impl PreparedChange {
             Change::CreateApiKey(key) => Self::CreateApiKey(key),
             Change::SetApiKeyState { id, state } => Self::SetApiKeyState(id, state),
             Change::DeleteApiKey { id } => Self::DeleteApiKey(id),
-            Change::CreateUser { tenant, user, profile, at } => {
-                Self::CreateUser(tenant, user, profile, at)
+            Change::CreateUser { tenant, user, id, profile, at } => {
+                Self::CreateUser(tenant, user, id, profile, at)
             }
             Change::SetLockState { tenant, user, expected, lock_state } => {
                 Self::SetLockState(tenant, user, expected, lock_state)
@@ -168,8 +168,8 @@ impl PreparedChange {
             Self::CreateApiKey(key) => key::insert(sql, key),
             Self::SetApiKeyState(id, state) => key::set_state(sql, *id, *state),
             Self::DeleteApiKey(id) => key::delete(sql, *id),
-            Self::CreateUser(tenant, user, profile, at) => {
-                user::create(sql, tenant, user, profile.as_deref(), *at)
+            Self::CreateUser(tenant, user, id, profile, at) => {
+                user::create(sql, tenant, user, *id, profile.as_deref(), *at)
             }
             Self::SetLockState(tenant, user, expected, lock_state) => {
                 user::set_lock_state(sql, tenant, user, *expected, *lock_state)

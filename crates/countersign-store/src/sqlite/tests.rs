@@ -327,9 +327,9 @@ async fn hot_queries_use_their_index_and_sort_nothing() {
 /// Creates users of acme with a device and an identity each, on the writer's connection.
 async fn crowd(store: &Sqlite, from: u32, to: u32) {
     const USERS: &str = "WITH RECURSIVE one (n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM one WHERE n < ?2)
-        INSERT INTO users (tenant, name, version, serial_base, devices_made, activations_made, wrong_pins,
+        INSERT INTO users (tenant, name, version, id, serial_base, devices_made, activations_made, wrong_pins,
                            wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock, created_at)
-        SELECT 'acme', printf('user-%07d', n), 2, 100 + n, 1, 1, 0, 0, 0, 0, 'open', 0 FROM one";
+        SELECT 'acme', printf('user-%07d', n), 2, randomblob(16), 100 + n, 1, 1, 0, 0, 0, 0, 'open', 0 FROM one";
     const DEVICES: &str = "WITH RECURSIVE one (n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM one WHERE n < ?2)
         INSERT INTO devices (tenant, id, version, user, serial_base, sequence, status, auth_key,
                              payload_key, code_key, enrolled_at, about, identities)

@@ -1,6 +1,6 @@
 //! Rows of users.
 
-use countersign_core::id::{SerialBase, TenantName, UserName};
+use countersign_core::id::{SerialBase, TenantName, UserId, UserName};
 use countersign_core::port::{Committed, Listed, Page, Versioned};
 use countersign_core::time::Timestamp;
 use countersign_core::user::{Lock, LockState, User};
@@ -11,7 +11,7 @@ use super::error::StoreError;
 use super::transaction::COUNT_OPEN;
 
 /// The columns of a user, in the order in which [`read`] reads them.
-const COLUMNS: &str = "tenant, name, version, serial_base, devices_made, activations_made,
+const COLUMNS: &str = "tenant, name, version, id, serial_base, devices_made, activations_made,
     wrong_pins, wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock, locked_until, profile,
     created_at";
 
@@ -19,6 +19,7 @@ pub(super) fn create(
     sql: &Connection,
     tenant: &TenantName,
     name: &UserName,
+    id: UserId,
     profile: Option<&str>,
     now: Timestamp,
 ) -> Result<Committed, StoreError> {
@@ -34,12 +35,19 @@ pub(super) fn create(
         .optional()?
         .ok_or(StoreError::Misused("there is no such tenant"))?;
     sql.prepare_cached(
-        "INSERT INTO users (tenant, name, version, serial_base, devices_made, activations_made,
+        "INSERT INTO users (tenant, name, version, id, serial_base, devices_made, activations_made,
                             wrong_pins, wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock,
                             locked_until, profile, created_at)
-         VALUES (?1, ?2, 1, ?3, 0, 0, 0, 0, 0, 0, 'open', NULL, ?4, ?5)",
+         VALUES (?1, ?2, 1, ?3, ?4, 0, 0, 0, 0, 0, 0, 'open', NULL, ?5, ?6)",
     )?
-    .execute(params![tenant.as_str(), name.as_str(), serial_base, profile, moment(now)])?;
+    .execute(params![
+        tenant.as_str(),
+        name.as_str(),
+        id.0.to_be_bytes(),
+        serial_base,
+        profile,
+        moment(now)
+    ])?;
     Ok(Committed::Written)
 }
 
@@ -89,6 +97,7 @@ fn read(row: &rusqlite::Row<'_>) -> Result<Versioned<User>, StoreError> {
     let mut columns = Columns::of("users", 2, row);
     let (tenant, name) = (columns.text("tenant")?, columns.text("name")?);
     let version = columns.next("version")?;
+    let id = UserId(columns.id("id")?);
     let serial_base = SerialBase(columns.next("serial_base")?);
     let devices_made = columns.next("devices_made")?;
     let activations_made = columns.next("activations_made")?;
@@ -104,6 +113,7 @@ fn read(row: &rusqlite::Row<'_>) -> Result<Versioned<User>, StoreError> {
     let value = User {
         tenant,
         name,
+        id,
         serial_base,
         devices_made,
         activations_made,

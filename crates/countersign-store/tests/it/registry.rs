@@ -2,7 +2,7 @@
 
 use countersign_core::device::{Device, DeviceStatus, PinDigest};
 use countersign_core::enrolment::{Activation, ActivationState};
-use countersign_core::id::{SerialBase, TenantName, UserName};
+use countersign_core::id::{SerialBase, TenantName, UserId, UserName};
 use countersign_core::limits::ACTIVATIONS_LISTED_MAX;
 use countersign_core::port::{Committed, Ledger as _, Page, Versioned};
 use countersign_core::push::Push;
@@ -128,6 +128,7 @@ async fn each_user_has_their_own_serial_base_and_begins_unlocked() {
         let jane = store.read().user(&acme(), &jane()).await.unwrap().unwrap();
         assert_eq!((jane.value.serial_base, joe.value.serial_base), (SerialBase(1), SerialBase(2)));
         assert_eq!((joe.version, joe.value.devices_made), (1, 0));
+        assert_eq!(jane.value.id, UserId::drawn(9), "the second call changed nothing");
         assert_eq!(
             (joe.value.lock_state, joe.value.created_at),
             (LockState::default(), Timestamp(9))

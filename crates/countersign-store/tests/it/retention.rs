@@ -3,7 +3,7 @@
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::DeviceStatus;
 use countersign_core::enrolment::Activation;
-use countersign_core::id::{RequestKey, SerialBase, TransactionId};
+use countersign_core::id::{RequestKey, SerialBase, TransactionId, UserId};
 use countersign_core::port::{
     Committed, Handle, Ledger, Page, Preconditions, TransactionChange, Versioned,
 };
@@ -303,6 +303,7 @@ async fn a_deleted_users_devices_and_codes_are_gone_and_the_next_user_of_the_nam
         let read = store.read().user(&acme, &jane).await.unwrap().unwrap();
         assert_eq!(read.version, 1);
         assert_eq!((read.value.serial_base, read.value.devices_made), (SerialBase(3), 0));
+        assert_eq!(read.value.id, UserId::drawn(50), "another user has another id");
         assert!(
             store
                 .devices(&acme, Some(&jane).into(), Page::first(99))

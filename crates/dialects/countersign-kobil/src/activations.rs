@@ -41,6 +41,8 @@ pub(super) fn routes() -> Router<Kobil> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
+    #[serde(rename = "userID")]
+    user_id: String,
     activation_code: String,
     activation_not_after: String,
     /// The number of devices that it can still enrol.
@@ -67,6 +69,7 @@ impl Kobil {
             None
         };
         Ok(Row {
+            user_id: activation.user.to_string(),
             activation_code: text.to_owned(),
             activation_not_after: activation.not_after.seconds().to_string(),
             code_count: 1,
@@ -107,7 +110,8 @@ async fn create(
     };
     let row = kobil.row(&activation, asked.qr_type || asked.qr_code)?;
     match core.create_activation(&actor, activation).await {
-        Ok(()) => Ok(render::CODE_CREATED.with(Some(row), SubSystem::Users)),
+        // The vendor answers an array here too, although it is of one.
+        Ok(()) => Ok(render::CODE_CREATED.with(Some([row]), SubSystem::Users)),
         Err(UserError::Refused(UserRefusal::Exists)) => Err(render::CODE_EXISTS.into()),
         Err(error) => Err(error.into()),
     }

@@ -9,6 +9,7 @@ use axum::routing::MethodRouter;
 use bytes::Bytes;
 use countersign_core::id::UserName;
 use countersign_core::role::Role;
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
@@ -96,9 +97,13 @@ impl PathParams {
     }
 }
 
-/// The JSON body of a call.
+/// The JSON body of a call. A body without a type is read as JSON, because the vendor's pages list
+/// no header but `Authorization`. Another type is refused, so that a form is called one.
 pub(super) async fn json(request: Request) -> Result<Bytes, KobilError> {
-    body_limit::json(request).await.map_err(|refused| match refused {
+    let is_typed = request.headers().contains_key(CONTENT_TYPE);
+    let body =
+        if is_typed { body_limit::json(request).await } else { body_limit::any(request).await };
+    body.map_err(|refused| match refused {
         body_limit::BodyRefusal::NotJson => render::UNSUPPORTED_MEDIA_TYPE.into(),
         body_limit::BodyRefusal::TooLarge => render::PAYLOAD_TOO_LARGE.into(),
         body_limit::BodyRefusal::Busy => render::BUSY.into(),

@@ -80,8 +80,12 @@ struct Row {
 
 impl Row {
     fn of(device: Device, user_locked: bool, core: &Core) -> Result<Self, Fault> {
-        let online =
-            core.notifier().online(&device.tenant, &device.user, &Recipients::Device(device.id));
+        let online = core.notifier().online(
+            &device.tenant,
+            &device.user,
+            &Recipients::Device(device.id),
+            core.now(),
+        );
         let last_login = core.notifier().last_seen(&device.tenant, device.id);
         let signer = device.identities.iter().find(|i| i.usage == Usage::Content);
         let signer = signer.or(device.identities.first());

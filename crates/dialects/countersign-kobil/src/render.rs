@@ -1,5 +1,6 @@
 //! Answers in KOBIL's envelope, and the one table of its literals: the published ones, and ours.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use axum::Json;
@@ -7,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::id::DeviceId;
+use countersign_core::push_policy::Contact;
 use countersign_core::refusal::{
     CancelError, CancelRefusal, Error, Fault, Quota, StartError, StartRefusal, UserError,
     UserRefusal,
@@ -16,6 +18,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use countersign_http::caller::AuthError;
+use countersign_http::challenge;
 use countersign_http::json_members::BadBody;
 use countersign_node::notifier::TooMany;
 use countersign_node::wait::WaitError;
@@ -81,9 +84,14 @@ pub(super) const DEVICE_DELETED: Literal =
 pub(super) const NO_DEVICE_TO_DELETE: Literal =
     Literal(StatusCode::NOT_FOUND, "DEVICEID_NOT_FOUND", "DeviceId does not exist.");
 
+pub(super) const BAD_DEVICE_TO_DELETE: Literal = Literal(
+    StatusCode::BAD_REQUEST,
+    "DEVICE_PARAMETER_INVALID",
+    // The vendor's up to "or", ours from there.
+    "Error, either the device parameter 'deviceID' must have a positive value, or it is no number",
+);
+
 // Ours, because KOBIL published none; or only the message is ours.
-pub(super) const BAD_DEVICE_TO_DELETE: Literal =
-    Literal(StatusCode::BAD_REQUEST, "DEVICE_PARAMETER_INVALID", "DeviceId must be a number");
 pub(super) const USER_CREATED: Literal =
     Literal(StatusCode::CREATED, "OK", "User created successfully");
 pub(super) const USER_EXISTS: Literal = Literal(CONFLICT, "CONFLICT", "User already exists");
@@ -315,7 +323,7 @@ fn refused(code: StatusCode, status: &'static str, message: String, by: SubSyste
     let headers = response.headers_mut();
     match code {
         StatusCode::UNAUTHORIZED => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.insert(header::WWW_AUTHENTICATE, challenge::BEARER);
         }
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
@@ -436,20 +444,26 @@ struct CancelRow<'a> {
     cancel_result: &'static str,
 }
 
-/// A cancelled transaction: a row for each device that had it, or one row for all if none had it.
-pub(super) fn cancelled(transaction: &Transaction) -> Response {
+/// A cancelled transaction: a row for each device to which it was sent, or one row for all if it
+/// was sent to none.
+///
+/// For the vendor, a transaction waits until its client is online, and is sent to the client then
+/// (its words for `OK_IN_WAITING_LIST`). So an offer is enough: the device need not have opened it.
+pub(super) fn cancelled(transaction: &Transaction, contacts: &[Contact]) -> Response {
     let row = |device: Option<DeviceId>, cancel_result| CancelRow {
         device_id: self::device(device),
         user_id: transaction.spec.user.as_str(),
         transaction_id: transaction.spec.reference.as_ref().map_or("", |r| r.name.as_str()),
         cancel_result,
     };
-    let discarded = |take: &countersign_core::transaction::Take| {
-        row(Some(take.device), "TRANSACTION_DISCARDED_FROM_CLIENT")
-    };
-    let mut takes = transaction.takes.clone();
-    takes.dedup_by_key(|take| take.device);
-    let mut rows: Vec<CancelRow<'_>> = takes.iter().map(discarded).collect();
+    let reached = contacts.iter().filter(|contact| contact.reached_at.is_some());
+    let taken = transaction.takes.iter().map(|take| take.device);
+    let sent: BTreeSet<DeviceId> = (transaction.spec.present.iter().copied())
+        .chain(reached.map(|contact| contact.device))
+        .chain(taken)
+        .collect();
+    let discarded = |device| row(Some(device), "TRANSACTION_DISCARDED_FROM_CLIENT");
+    let mut rows: Vec<CancelRow<'_>> = sent.into_iter().map(discarded).collect();
     if rows.is_empty() {
         let recipients = match transaction.spec.recipients {
             countersign_core::spec::Recipients::Any

@@ -19,6 +19,7 @@ use super::{activations, devices, users};
 use countersign_http::caller::Caller;
 use countersign_http::discovery;
 use countersign_http::oauth;
+use countersign_http::token::Issuer;
 use countersign_node::wait;
 
 /// KOBIL's calls at both of their addresses.
@@ -40,6 +41,7 @@ pub fn router(kobil: Kobil) -> Router {
         .route("/auth/realms/{realm}/v3_user/cancelsignature", known(delete(cancel)))
         .route("/auth/realms/{realm}/protocol/{*rest}", post(token).get(certs).fallback(not_found))
         .route("/auth/realms/{realm}/.well-known/{*rest}", get(discovery).fallback(not_found))
+        .route("/.well-known/{document}/auth/realms/{realm}", get(metadata).fallback(not_found))
         .route("/digitanium/{*rest}", axum::routing::any(not_found))
         .route("/auth/realms/{realm}/{*rest}", axum::routing::any(not_found))
         .with_state(kobil)
@@ -123,7 +125,8 @@ async fn cancel(
     let fits = |found: &Transaction| found.spec.user == user && cancel.covers(found);
     let actor = Actor::Client(caller.client.clone());
     let cancelled = core.cancel(&actor, &caller.tenant, &handle, fits).await?;
-    Ok(render::cancelled(&cancelled))
+    let contacts = core.read().contacts(&caller.tenant, cancelled.spec.id).await?;
+    Ok(render::cancelled(&cancelled, &contacts))
 }
 
 /// `POST /auth/realms/{realm}/protocol/openid-connect/token`, also with repeated slashes.
@@ -156,10 +159,23 @@ async fn discovery(
     State(kobil): State<Kobil>,
     Path((realm, rest)): Path<(String, String)>,
 ) -> Result<Response, KobilError> {
-    if rest.trim_matches('/') != "openid-configuration" {
+    document(&kobil, rest.trim_matches('/'), &realm).await
+}
+
+/// `GET /.well-known/oauth-authorization-server/auth/realms/{realm}`: the same where RFC 8414,
+/// section 3.1 has it, with the issuer's path behind the well-known one.
+async fn metadata(
+    State(kobil): State<Kobil>,
+    Path((name, realm)): Path<(String, String)>,
+) -> Result<Response, KobilError> {
+    document(&kobil, &name, &realm).await
+}
+
+async fn document(kobil: &Kobil, name: &str, realm: &str) -> Result<Response, KobilError> {
+    if !discovery::DOCUMENTS.contains(&name) {
         return Err(render::NOT_FOUND.into());
     }
-    Ok(discovery::document(&kobil.authenticator, &realm).await?)
+    Ok(discovery::document(&kobil.authenticator, Issuer::Realm, realm).await?)
 }
 
 async fn not_found() -> Response {

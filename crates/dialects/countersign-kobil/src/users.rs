@@ -70,8 +70,7 @@ async fn create(
 #[serde(rename_all = "camelCase")]
 struct UserInfo<'a> {
     username: &'a str,
-    /// The beginning of the serial numbers of the user's devices; it is never used for another
-    /// user.
+    /// A UUID, which no other user has or had.
     id: String,
     enabled: bool,
     email_verified: bool,
@@ -97,7 +96,7 @@ impl<'a> UserInfo<'a> {
         let none = || RawValue::from_string("{}".into()).expect("it is JSON");
         Ok(Self {
             username: user.name.as_str(),
-            id: user.serial_base.to_string(),
+            id: user.id.to_string(),
             enabled: profile.enabled,
             email_verified: false,
             attributes: profile.attributes.unwrap_or_else(none),

@@ -8,7 +8,7 @@ use countersign_core::port::Page;
 use countersign_core::tenant::{Client, Tenant};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::access::role_of;
 use super::context::TrustedX;
@@ -121,6 +121,25 @@ async fn introspection(
         iss: authenticator.tokens.issuer(Issuer::AuthServer, &tenant.name),
     };
     Ok(Introspection { active: held.is_some(), token: held.map(told) })
+}
+
+/// `GET /.well-known/oauth-authorization-server/trustedx-authserver/oauth/{tenant}`: the metadata of
+/// the tenant's authorization server (RFC 8414). The same behind the issuer's address.
+pub(super) async fn metadata(
+    State(trustedx): State<TrustedX>,
+    Path(named): Path<Metadata>,
+) -> Response {
+    if !discovery::DOCUMENTS.contains(&&*named.document) {
+        return NO_TENANT.into_response();
+    }
+    told(discovery::document(&trustedx.authenticator, Issuer::AuthServer, &named.tenant).await)
+}
+
+/// The path's parameters, which the two addresses have in different orders.
+#[derive(Deserialize)]
+pub(super) struct Metadata {
+    document: String,
+    tenant: String,
 }
 
 /// `GET /trustedx-authserver/oauth/{tenant}/keys`: the keys that verify the tenant's tokens.

@@ -34,6 +34,7 @@ pub fn router(trustedx: TrustedX) -> Router {
         ("/{tenant}/token", post(oauth::token)),
         ("/{tenant}/introspect", post(oauth::introspect)),
         ("/{tenant}/keys", get(oauth::keys)),
+        ("/{tenant}/.well-known/{document}", get(oauth::metadata)),
         ("/keys", get(oauth::own_keys)),
     ];
     let at = |prefix: &str, path: &str| format!("{prefix}{path}");
@@ -43,6 +44,11 @@ pub fn router(trustedx: TrustedX) -> Router {
         .into_iter()
         .chain(authorization)
         .fold(Router::new(), |router, (path, methods)| router.route(&path, known(methods)))
+        // The address of RFC 8414, section 3.1: the issuer's path follows the well-known one.
+        .route(
+            &format!("/.well-known/{{document}}{AUTHORIZATION}/{{tenant}}"),
+            known(get(oauth::metadata)),
+        )
         .route("/trustedx-resources/{*rest}", any(async || NOT_FOUND))
         .route("/trustedx-authserver/{*rest}", any(async || NOT_FOUND))
         .with_state(trustedx)

@@ -23,7 +23,7 @@ async fn delete<I: Interference>(fixture: &Fixture<I>) -> Result<(), UserError> 
 
 fn is_online<I: Interference>(fixture: &Fixture<I>, nth: usize) -> bool {
     let phone = janes(nth);
-    fixture.notifier.online(phone.tenant(), phone.user(), &Recipients::Device(phone.id()))
+    fixture.notifier.connected(phone.tenant(), phone.user(), &Recipients::Device(phone.id()))
 }
 
 fn connect<I: Interference>(fixture: &Fixture<I>, nth: usize) {
