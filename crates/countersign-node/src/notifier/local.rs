@@ -74,7 +74,7 @@ pub enum ConnectionEvent {
     DeviceAdded(Arc<Device>),
     /// The device opened another channel, or one poll too many.
     Replaced,
-    /// The user or the device was locked, logged out or deleted.
+    /// The tenant, the user or the device was locked, logged out or deleted.
     Locked,
 }
 
@@ -234,6 +234,11 @@ impl Notifier for LocalNotifier {
                     !hung_up
                 });
             }
+            Notification::DisconnectTenant(tenant) => {
+                for line in self.0.by_user.lock().remove_tenant(&tenant) {
+                    let _ = line.notes.try_send(ConnectionEvent::Locked);
+                }
+            }
         }
     }
 
@@ -321,6 +326,25 @@ mod tests {
         assert!(!online("jane", &Recipients::Any) && online("joe", &Recipients::Any));
         assert!(matches!(two.next().await, Some(ConnectionEvent::Locked)));
         drop((one, two, joes));
+        assert_eq!(connections.counts(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn all_devices_of_a_locked_tenant_are_hung_up_on_and_no_others() {
+        let connections = LocalNotifier::new(2);
+        let mut theirs = ["jane", "joe"].map(|user| connect(&connections, user, 1, 5));
+        let (beta, jane): (TenantName, UserName) =
+            ("beta".parse().unwrap(), "jane".parse().unwrap());
+        let device = DeviceId::try_from(1).unwrap();
+        let other = connections.connect(&beta, &jane, device, ConnectionKind::Poll, Timestamp(5));
+        connections.notify(Notification::DisconnectTenant("acme".parse().unwrap()));
+        for one in &mut theirs {
+            assert!(matches!(one.next().await, Some(ConnectionEvent::Locked)));
+            assert!(one.next().await.is_none(), "nothing comes after that");
+        }
+        assert_eq!(connections.counts(), (1, 0));
+        assert!(connections.online(&beta, &jane, &Recipients::Any));
+        drop((theirs, other));
         assert_eq!(connections.counts(), (0, 0));
     }
 
