@@ -55,6 +55,8 @@ pub enum Subject {
     Delivery(DeliveryId),
     /// All dead letters of the tenant.
     DeadLetters,
+    /// All API keys of the server.
+    ApiKeys,
     /// The ledger as a whole.
     Ledger,
 }
@@ -133,7 +135,8 @@ kinds! {
     IdentityDisabled = "identity.disabled": "A signing identity was disabled.",
     IdentityLabelled = "identity.labelled": "The labels of a signing identity were set.",
     IdentityDeleted = "identity.deleted": "A signing identity was deleted.",
-    ClientRefused = "client.refused": "A caller gave a wrong secret for a client. Detail `address` is the caller's.",
+    ClientRefused = "client.refused": "A caller gave a wrong secret for a client, known or not. Detail `address` is the caller's.",
+    ApiKeyRefused = "api_key.refused": "A caller gave a wrong API key, or one that is locked or has ended. Detail `address` is the caller's.",
     EnrolmentRefused = "enrolment.refused": "An enrolment was refused, because its code was wrong or expired. Detail `address` is the caller's.",
     DeviceRefused = "device.refused": "A device's token was refused. Detail `reason` says why.",
     DeliveriesReplayed = "deliveries.replayed": "Dead letters became due again.",
@@ -306,6 +309,7 @@ impl fmt::Display for Subject {
             Self::Transaction(id) => write!(f, "transaction:{id}"),
             Self::Delivery(id) => write!(f, "delivery:{id}"),
             Self::DeadLetters => f.write_str("dead-letters"),
+            Self::ApiKeys => f.write_str("api-keys"),
             Self::Ledger => f.write_str("ledger"),
         }
     }
@@ -322,6 +326,7 @@ impl FromStr for Subject {
         Ok(match text.split_once(':') {
             None if text == "tenant" => Self::Tenant,
             None if text == "dead-letters" => Self::DeadLetters,
+            None if text == "api-keys" => Self::ApiKeys,
             None if text == "ledger" => Self::Ledger,
             Some(("client", id)) => Self::Client(read(id)?),
             Some(("api-key", id)) => Self::ApiKey(read(id)?),
@@ -368,6 +373,7 @@ mod tests {
             Subject::Transaction(TransactionId(4)),
             Subject::Delivery(DeliveryId(5)),
             Subject::DeadLetters,
+            Subject::ApiKeys,
             Subject::Ledger,
         ];
         for subject in subjects {

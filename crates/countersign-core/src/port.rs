@@ -125,6 +125,15 @@ pub enum Settle {
     },
 }
 
+/// The result of settling.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Settled {
+    /// How many deliveries were changed.
+    pub changed: u16,
+    /// The event that was written with the settlement, if it retired a push address.
+    pub event: Option<NewEvent>,
+}
+
 /// A delivery that is not settled.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OutboxEntry {
@@ -157,6 +166,8 @@ pub enum Notification {
         /// The user's devices to disconnect.
         recipients: Recipients,
     },
+    /// A tenant was locked or deleted. The channels of all its devices are closed.
+    DisconnectTenant(TenantName),
 }
 
 /// Wakes connected devices and waiting callers, wherever they are connected.

@@ -112,14 +112,11 @@ fn tell(delivery: &Delivery, device: DeviceId, verdict: Verdict, told: &str) {
     let tenant = delivery.destination.tenant();
     let host = || delivery.destination.host().to_string();
     match verdict {
-        Verdict::Retire { .. } => warn!(
-            %tenant, device.id = %device, delivery.host = host(),
-            "Push address of device {device} retired ({told}); the device must register again"
-        ),
         Verdict::GiveUp => warn!(
             %tenant, device.id = %device, delivery.host = host(),
             "Device {device} was not woken: {told}"
         ),
-        Verdict::Done | Verdict::Skipped | Verdict::Retry(_) => {}
+        // The event of a retired address is logged when it is written.
+        Verdict::Done | Verdict::Skipped | Verdict::Retry(_) | Verdict::Retire { .. } => {}
     }
 }

@@ -1,24 +1,24 @@
 //! Authentication of callers: the tenant that an address names, and the client that a credential
 //! proves.
 
+mod api_key;
+
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_config::Scopes;
 use countersign_core::Fault;
 use countersign_core::event::{Actor, EventKind, NewEvent, Subject};
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::role::{Role, Roles};
-use countersign_core::tenant::{ApiKey, Client, KeyKind, Tenant, TenantState};
-use http::header::{AUTHORIZATION, HOST};
+use countersign_core::tenant::{Client, Tenant, TenantState};
+use http::header::HOST;
 use http::{HeaderMap, Uri};
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
+pub use super::authorization::{basic, bearer};
 use super::callback_url::Callbacks;
 use super::token::{Issuer, TokenClaims, Tokens};
 use crate::host;
@@ -276,9 +276,8 @@ impl Authenticator {
         // not reveal which tenants exist.
         let client =
             self.verify_secret(client, secret, &counters, address).inspect_err(|wrong| {
-                if let (AuthError::NotAuthenticated, Some(tenant)) = (wrong, &tenant) {
-                    self.note_wrong_secret(&tenant.name, id, address);
-                }
+                let tenant = tenant.as_ref().map(|tenant| &tenant.name);
+                self.note_wrong_secret(wrong, tenant, id, address);
             })?;
         Ok((tenant.ok_or(AuthError::NoTenant)?, client))
     }
@@ -302,22 +301,40 @@ impl Authenticator {
         let tenant = client.as_ref().map(|client| client.tenant.clone());
         let verified = self.verify_secret(client, secret, &counters, address);
         let verified = verified.inspect_err(|wrong| {
-            if let (AuthError::NotAuthenticated, Some(tenant)) = (wrong, &tenant) {
-                self.note_wrong_secret(tenant, id, address);
-            }
+            self.note_wrong_secret(wrong, tenant.as_ref(), id, address);
         })?;
         Ok(self.caller(verified.client, "".into()))
     }
 
-    /// Has the history know that a wrong secret was given for a client.
-    fn note_wrong_secret(&self, tenant: &TenantName, id: &str, address: IpAddr) {
-        let Ok(client) = id.parse() else { return };
+    /// Has the history know that a wrong secret was given for a client: in its tenant, or as an
+    /// event of the whole server if there is no such client or tenant.
+    fn note_wrong_secret(
+        &self,
+        wrong: &AuthError,
+        tenant: Option<&TenantName>,
+        id: &str,
+        address: IpAddr,
+    ) {
+        if let (AuthError::NotAuthenticated, Ok(client)) = (wrong, id.parse()) {
+            let subject = Subject::Client(client);
+            self.note_refused(EventKind::ClientRefused, tenant, subject, address);
+        }
+    }
+
+    /// Has the history know that a credential was refused.
+    fn note_refused(
+        &self,
+        kind: EventKind,
+        tenant: Option<&TenantName>,
+        subject: Subject,
+        address: IpAddr,
+    ) {
         self.core.notifier().note_refused(NewEvent {
-            tenant: Some(tenant.clone()),
+            tenant: tenant.cloned(),
             at: self.core.now(),
-            kind: EventKind::ClientRefused,
+            kind,
             actor: Actor::Unknown,
-            subject: Subject::Client(client),
+            subject,
             details: vec![("address", address.to_string())],
         });
     }
@@ -360,42 +377,6 @@ impl Authenticator {
         }
         self.known.remember(address);
         Ok(found)
-    }
-
-    /// The client whose API key of that kind is in HTTP Basic: as the password with any user name,
-    /// as the user name with an empty password, or as the bare payload. A request without a key is
-    /// not counted as a guess.
-    ///
-    /// # Errors
-    /// As [`Authenticator::credentials`].
-    pub async fn api_key(
-        &self,
-        headers: &HeaderMap,
-        kind: KeyKind,
-        address: IpAddr,
-    ) -> Result<ApiKey, AuthError> {
-        let spellings = key_spellings(headers);
-        if spellings.is_empty() {
-            return Err(AuthError::NotAuthenticated);
-        }
-        let counters = [self.tries.counter(self.tries_per_client, ("key", network(address)))];
-        let now = self.core.now();
-        self.tries.check(&counters, now)?;
-        let mut right = None;
-        for text in spellings {
-            // The look-up is by digest, so its time reveals nothing about the right key.
-            let digest = secret_digest(&text);
-            let found = self.core.read().api_key(&digest).await?;
-            right = found.filter(|key| {
-                key.kind == kind && key.is_valid(now) && key.digest.ct_eq(&digest).into()
-            });
-            if right.is_some() {
-                break;
-            }
-        }
-        let key = self.tries.judge(&counters, now, || right)?;
-        self.known.remember(address);
-        Ok(key)
     }
 
     /// The scopes of `TrustedX`'s dialect.
@@ -449,64 +430,10 @@ impl CallerSettings {
     }
 }
 
-/// The bearer token of a request (RFC 6750, section 2.1).
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let authorization = authorization(headers)?;
-    let (scheme, token) = authorization.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
 /// The stored digest of a client's secret. The secret is random and long, so it needs no slow hash.
 pub fn secret_digest(secret: &str) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, secret.as_bytes());
     digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
-}
-
-/// Id and secret from HTTP Basic. RFC 6749, section 2.3.1 requires form-encoding first. Some
-/// clients omit it; generated secrets read the same either way.
-pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
-    let value = authorization(headers)?;
-    let (scheme, credentials) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = String::from_utf8(BASE64.decode(credentials.trim()).ok()?).ok()?;
-    let (id, secret) = decoded.split_once(':')?;
-    Some((form_decoded(id), form_decoded(secret)))
-}
-
-/// The only `Authorization` header. Of two, neither is chosen: a proxy may have checked the other.
-fn authorization(headers: &HeaderMap) -> Option<&str> {
-    let mut all = headers.get_all(AUTHORIZATION).iter();
-    let (only, second) = (all.next()?, all.next());
-    if second.is_none() { only.to_str().ok() } else { None }
-}
-
-/// The possible API keys in HTTP Basic, the likeliest first.
-fn key_spellings(headers: &HeaderMap) -> Vec<Zeroizing<String>> {
-    let value = authorization(headers);
-    let (scheme, payload) = value.and_then(|value| value.split_once(' ')).unwrap_or_default();
-    let payload = payload.trim();
-    if !scheme.eq_ignore_ascii_case("basic") || payload.is_empty() {
-        return Vec::new();
-    }
-    let decoded = BASE64.decode(payload).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let decoded = decoded.map(Zeroizing::new);
-    let inner = decoded.as_ref().map(|text| match text.split_once(':') {
-        Some((name, "")) => name,
-        Some((_, password)) => password,
-        None => text.as_str(),
-    });
-    let spellings = inner.into_iter().chain([payload]);
-    spellings.map(|text| Zeroizing::new(text.to_owned())).collect()
-}
-
-fn form_decoded(text: &str) -> String {
-    let mut pairs = url::form_urlencoded::parse(text.as_bytes());
-    match (pairs.next(), text.contains(['&', '='])) {
-        (Some((decoded, _)), false) => decoded.into_owned(),
-        _ => text.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -542,16 +469,6 @@ mod tests {
         for host in ["sign.example", "sign.example.", "[::1]:8443"] {
             assert_eq!(settings.tenant_of_host(host).unwrap().as_str(), "own", "{host}");
         }
-    }
-
-    #[test]
-    fn of_two_authorization_headers_neither_counts() {
-        let mut headers = HeaderMap::new();
-        headers.append(AUTHORIZATION, "Bearer one".parse().unwrap());
-        assert_eq!(bearer(&headers), Some("one"));
-        headers.append(AUTHORIZATION, "Basic c2hvcDpz".parse().unwrap());
-        assert_eq!((bearer(&headers), basic(&headers)), (None, None));
-        assert!(key_spellings(&headers).is_empty());
     }
 
     #[test]

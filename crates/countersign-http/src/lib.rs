@@ -9,6 +9,7 @@
     reason = "an internal crate: its interface is for the server's other crates"
 )]
 
+mod authorization;
 pub mod body_limit;
 pub mod callback_url;
 pub mod caller;

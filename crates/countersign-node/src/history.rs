@@ -124,6 +124,7 @@ const fn is_warning(kind: EventKind) -> bool {
             | EventKind::UserLocked
             | EventKind::DeviceLocked
             | EventKind::ClientRefused
+            | EventKind::ApiKeyRefused
             | EventKind::EnrolmentRefused
             | EventKind::DeviceRefused
     )
@@ -160,11 +161,11 @@ pub(crate) struct RefusedCalls {
     counts: Mutex<Counts>,
 }
 
-/// The refused calls of each tenant since a time.
+/// The refused calls of each tenant since a time, and those that belong to no tenant.
 #[derive(Debug, Default)]
 struct Counts {
     since: Timestamp,
-    by_tenant: BTreeMap<TenantName, u32>,
+    by_tenant: BTreeMap<Option<TenantName>, u32>,
 }
 
 impl Default for RefusedCalls {
@@ -178,21 +179,20 @@ impl RefusedCalls {
     /// Queues a refused call to be recorded, unless its tenant has too many. Does not wait, so that
     /// the time of an answer does not tell whether the named client or user exists.
     pub(crate) fn note(&self, event: NewEvent) {
-        let is_recorded = event.tenant.as_ref().is_some_and(|tenant| {
+        let is_recorded = {
             let mut counts = self.counts.lock();
             if event.at >= counts.since + PERIOD {
                 *counts = Counts { since: event.at, ..Counts::default() };
             }
             // A name that is made up uses a place of its own, so the names are limited too.
-            if counts.by_tenant.len() >= REFUSALS_QUEUED_MAX
-                && !counts.by_tenant.contains_key(tenant)
-            {
-                return false;
+            let is_full = counts.by_tenant.len() >= REFUSALS_QUEUED_MAX
+                && !counts.by_tenant.contains_key(&event.tenant);
+            !is_full && {
+                let count = counts.by_tenant.entry(event.tenant.clone()).or_default();
+                *count += 1;
+                *count <= REFUSALS_PER_PERIOD
             }
-            let count = counts.by_tenant.entry(tenant.clone()).or_default();
-            *count += 1;
-            *count <= REFUSALS_PER_PERIOD
-        });
+        };
         let kind = event.kind;
         if !is_recorded || self.queue.try_send(event).is_err() {
             COUNTERS.count(kind);
@@ -208,8 +208,11 @@ impl RefusedCalls {
 pub async fn work(core: Arc<Core>, tasks: Shutdown) {
     let Some(mut queued) = core.notifier().refused_calls() else { return };
     while let Some(Some(event)) = tasks.draining().run_until_cancelled(queued.recv()).await {
-        if let Err(fault) = core.record_refusal(event).await {
-            log(&fault);
+        let kind = event.kind;
+        match core.record_refusal(event).await {
+            Ok(true) => {}
+            Ok(false) => COUNTERS.count(kind),
+            Err(fault) => log(&fault),
         }
     }
 }
@@ -220,12 +223,21 @@ mod tests {
 
     fn event(tenant: &str, at: u64) -> NewEvent {
         NewEvent {
-            tenant: Some(tenant.parse().unwrap()),
+            tenant: tenant.parse().ok(),
             at: Timestamp(at),
             kind: EventKind::ClientRefused,
             actor: Actor::Unknown,
             subject: Subject::Client("shop".parse().unwrap()),
             details: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_kind_of_event_has_its_own_counter() {
+        let counters = Counters::new();
+        assert_eq!(counters.events.len(), EventKind::ALL.len());
+        for (place, kind) in EventKind::ALL.iter().enumerate() {
+            assert_eq!(*kind as usize, place, "{}", kind.as_str());
         }
     }
 
@@ -236,7 +248,8 @@ mod tests {
         let mut recorded = || std::iter::from_fn(|| queued.try_recv().ok()).count();
         (0..1_000).for_each(|_| calls.note(event("acme", 1)));
         calls.note(event("beta", 1));
-        assert_eq!(recorded(), 61);
+        (0..1_000).for_each(|_| calls.note(event("", 1)));
+        assert_eq!(recorded(), 121, "of each tenant, and of none");
         calls.note(event("acme", 60_001));
         assert_eq!(recorded(), 1, "a minute later");
         (0..2_000).for_each(|number| calls.note(event(&format!("t{number}"), 60_001)));

@@ -1,5 +1,6 @@
-//! What operators do at the command line, for the log of the running server: their commands write
-//! to the ledger in processes of their own.
+//! What operators do at the command line: their commands write to the ledger in processes of their
+//! own. The running server reads the events of their commits. It logs and counts them, and notifies
+//! the devices and callers that are connected to it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,14 +12,16 @@ use countersign_node::task::Shutdown;
 use countersign_node::{Core, history, log};
 use countersign_store::Store;
 
-/// The interval between two looks.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// The interval between two looks. A notification of an operator's act comes later by so much.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// An event may be committed so much later than it was made.
 const LATE_MAX: Duration = Duration::from_mins(1);
-/// The events that one look reads; a script that makes more in a minute is logged in part.
+/// The events that one look reads; a script that makes more in a minute is logged and
+/// notified in part.
 const EVENTS_MAX: u16 = 10_000;
 
-/// Logs and counts the events of operators, from now on until the process drains.
+/// Logs and counts the events of operators and notifies of them, from now on until the process
+/// drains.
 pub(crate) async fn watch(core: Arc<Core>, store: Store, tasks: Shutdown) {
     let begun = core.now();
     let mut seen = Seen::default();
@@ -33,6 +36,9 @@ pub(crate) async fn watch(core: Arc<Core>, store: Store, tasks: Shutdown) {
                     let event = &found.event;
                     if seen.is_new(event.at, found.tenant.clone(), event.number) {
                         history::recorded_elsewhere(found.tenant.as_ref(), event);
+                        if let Err(fault) = core.notify_of(found.tenant.as_ref(), event).await {
+                            log(&fault);
+                        }
                     }
                 }
             }

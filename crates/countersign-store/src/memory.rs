@@ -14,7 +14,7 @@ use countersign_core::id::{ClientId, DeviceId, IdentityId, TenantName, Transacti
 use countersign_core::port::{
     ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
     DeliveryCursor, DeviceCursor, DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page,
-    Preconditions, Purge, Query, Settle, SigningRole, Snapshot, StoredKey, StoredMax,
+    Preconditions, Purge, Query, Settle, Settled, SigningRole, Snapshot, StoredKey, StoredMax,
     TransactionChange, TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::{Contact, PushSnapshot};
@@ -267,12 +267,15 @@ impl Ledger for Memory {
         Ok(self.0.lock().deliveries.claim(claim))
     }
 
-    async fn settle(&self, settle: Settle) -> Result<u16, Fault> {
+    async fn settle(&self, settle: Settle) -> Result<Settled, Fault> {
         let mut tables = self.0.lock();
         Ok(match settle {
             Settle::Claimed(settlement) => tables.settle(&settlement),
             Settle::Expired { destination, now, queued_before, outcome } => {
-                tables.deliveries.give_up_expired(&destination, now, queued_before, &outcome)
+                let deliveries = &mut tables.deliveries;
+                let changed =
+                    deliveries.give_up_expired(&destination, now, queued_before, &outcome);
+                Settled { changed, event: None }
             }
         })
     }

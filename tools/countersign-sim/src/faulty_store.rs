@@ -11,7 +11,7 @@ use countersign_core::device::Device;
 use countersign_core::id::{DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::{
     Change, Commit, Committed, EndSnapshot, Handle, Ledger, Part, Purge, Query, QuerySubject,
-    Settle, Snapshot, TransactionChange,
+    Settle, Settled, Snapshot, TransactionChange,
 };
 use countersign_core::push_policy::PushSnapshot;
 use countersign_core::time::Timestamp;
@@ -274,14 +274,14 @@ impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
         Ok(each)
     }
 
-    async fn settle(&self, settle: Settle) -> Result<u16, Fault> {
+    async fn settle(&self, settle: Settle) -> Result<Settled, Fault> {
         let work = async {
             let noted = settle.clone();
-            let changed = self.inner.settle(settle).await?;
+            let settled = self.inner.settle(settle).await?;
             if let Settle::Claimed(settlement) = noted {
                 self.note(Written::Settled(settlement));
             }
-            Ok(changed)
+            Ok(settled)
         };
         self.act(Call::Outbox, work).await
     }

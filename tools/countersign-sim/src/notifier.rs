@@ -94,6 +94,9 @@ impl Notifier for FakeNotifier {
                         present.0 != tenant || present.1 != user || !recipients.includes(present.2)
                     });
                 }
+                Notification::DisconnectTenant(tenant) => {
+                    connections.present.retain(|present| present.0 != tenant);
+                }
             }
         }
     }

@@ -16,7 +16,6 @@ use crate::push::{Push, PushAddress, Registration};
 use crate::refusal::{
     ActorError, ActorRefusal, EnrolError, EnrolRefusal, Fault, UserError, UserRefusal,
 };
-use crate::spec::Recipients;
 use crate::tenant::{Tenant, TenantState};
 use crate::user::User;
 
@@ -132,13 +131,9 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let event = self.event(tenant, kind, actor, Subject::Device(id), details);
             let changed = Box::new(device.clone());
             let change = Change::ChangeDevice { device: changed, expected: found.version };
-            if self.commit(change, vec![event]).await? != Committed::Written {
-                continue;
+            if self.commit(change, vec![event]).await? == Committed::Written {
+                return Ok(device);
             }
-            if status != DeviceStatus::Active {
-                self.disconnect(tenant, &device.user, Recipients::Device(id));
-            }
-            return Ok(device);
         }
         Err(lost_every_race())
     }
@@ -163,7 +158,6 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let device = Box::new(Device { status, push, ..found.value });
             let change = Change::ChangeDevice { device, expected: found.version };
             if self.commit(change, vec![event]).await? == Committed::Written {
-                self.disconnect(tenant, &user, Recipients::Device(id));
                 return Ok(());
             }
         }

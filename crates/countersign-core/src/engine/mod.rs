@@ -31,6 +31,8 @@
 //! * The outbox (`outbox.rs`): [`claim`](Engine::claim), [`settle`](Engine::settle),
 //!   [`replay`](Engine::replay).
 //! * The ledger as a whole (`ledger.rs`): [`record_ledger_act`](Engine::record_ledger_act).
+//! * Notifications that follow from events (`notifications.rs`):
+//!   [`notify_of`](Engine::notify_of).
 //! * Deadlines and retention: [`sweep`](Engine::sweep), [`purge`](Engine::purge).
 //! * Reads (`read.rs`): [`registry`](Engine::registry), [`events`](Engine::events), …
 //!
@@ -46,6 +48,7 @@ mod devices;
 mod gateway;
 mod identities;
 mod ledger;
+mod notifications;
 mod outbox;
 mod pin;
 mod rates;
@@ -278,28 +281,38 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(Conclusion::Done(next))
     }
 
-    /// Commits a change together with its events.
+    /// Commits a change together with its events. Closes the channels of devices that it locked or
+    /// deleted; the end of a transaction does so itself, after the device has withdrawn it.
     async fn commit(&self, change: Change, events: Vec<NewEvent>) -> Result<Committed, Fault> {
         let frequent = FrequentEvent::of(&events);
         let others = events.iter().filter(|event| !event.kind.is_frequent());
         let others: Vec<_> = others.cloned().collect();
+        let is_step = matches!(change, Change::Transaction(_));
         let committed = self.store.commit(Commit { change, events }).await?;
         if matches!(committed, Committed::Written | Committed::Replayed(1..)) {
             self.notifier.recorded(frequent, &others);
+            if !is_step {
+                for event in &others {
+                    self.disconnect_by(event);
+                }
+            }
         }
         Ok(committed)
     }
 
-    /// Records that a call was refused, as an event without a change, if there is such a tenant.
+    /// Records that a call was refused, as an event without a change. Answers whether it did: an
+    /// event that names an unknown tenant is not recorded.
     ///
     /// # Errors
     /// Fails if the store does.
-    pub async fn record_refusal(&self, event: NewEvent) -> Result<(), Fault> {
-        let Some(tenant) = &event.tenant else { return Ok(()) };
-        if self.has_tenant(tenant).await? {
-            self.commit(Change::Nothing, vec![event]).await?;
+    pub async fn record_refusal(&self, event: NewEvent) -> Result<bool, Fault> {
+        if let Some(tenant) = &event.tenant
+            && !self.has_tenant(tenant).await?
+        {
+            return Ok(false);
         }
-        Ok(())
+        self.commit(Change::Nothing, vec![event]).await?;
+        Ok(true)
     }
 
     /// An event of a tenant, at the present time.

@@ -4,7 +4,7 @@
 use super::Engine;
 use crate::delivery::{DeliveryKind, Destination, NewDelivery, Settlement};
 use crate::device::Device;
-use crate::event::{Actor, EventKind, Subject};
+use crate::event::{Actor, EventKind, FrequentEvent, Subject};
 use crate::id::{DeliveryId, DeviceId, TenantName, TransactionId};
 use crate::port::{
     Change, Claim, Claimed, Clock, Committed, Entropy, Ledger, Notification, Notifier, Settle,
@@ -28,7 +28,11 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// # Errors
     /// Fails if the store does.
     pub async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
-        self.store.settle(Settle::Claimed(settlement)).await.map(drop)
+        let settled = self.store.settle(Settle::Claimed(settlement)).await?;
+        if let Some(event) = settled.event {
+            self.notifier.recorded(FrequentEvent::default(), &[event]);
+        }
+        Ok(())
     }
 
     /// Reads the snapshots on which pushes are decided: see [`Ledger::push_snapshots`].
@@ -55,7 +59,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         outcome: &str,
     ) -> Result<u16, Fault> {
         let (destination, outcome) = (destination.clone(), outcome.to_owned());
-        self.store.settle(Settle::Expired { destination, now, queued_before, outcome }).await
+        let expired = Settle::Expired { destination, now, queued_before, outcome };
+        Ok(self.store.settle(expired).await?.changed)
     }
 
     /// Makes dead letters due again: one, or all of the tenant's, at most

@@ -1,7 +1,8 @@
 //! Use cases of operators on a whole tenant: lock it, unlock it, delete it.
 //!
 //! A lock holds from the next call on: what a tenant's clients, keys and devices are is read with
-//! the tenant's lock, and a commit on a user or a device checks it again.
+//! the tenant's lock, and a commit on a user or a device checks it again. The channels of its
+//! devices are closed.
 
 use super::{Engine, lost_every_race};
 use crate::event::{Actor, EventKind, NewEvent, Subject};

@@ -1,14 +1,13 @@
 //! Use cases on users: create, lock, unlock, log out, delete.
 //!
-//! Each one closes the channels of devices that may no longer take part.
+//! The channels of devices that may no longer take part are closed, by the events of the commits.
 
 use super::{Engine, lost_every_race};
 use crate::event::{Actor, EventKind, Subject};
 use crate::id::{TenantName, UserId, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{
-    Change, Clock, Committed, Entropy, Ledger, Notification, Notifier, Part, Query, QuerySubject,
-    Snapshot,
+    Change, Clock, Committed, Entropy, Ledger, Notifier, Part, Query, QuerySubject, Snapshot,
 };
 use crate::refusal::{Error, UserError, UserRefusal};
 use crate::spec::Recipients;
@@ -105,7 +104,6 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let subject = Subject::User(user.clone());
         let event = self.event(tenant, EventKind::UserLoggedOut, actor, subject, Vec::new());
         self.commit(Change::Nothing, vec![event]).await?;
-        self.disconnect(tenant, user, Recipients::Any);
         Ok(())
     }
 
@@ -144,16 +142,9 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 Change::DeleteUser { tenant: tenant.clone(), user: user.clone(), expected };
             // The commit is stale if a transaction was started, or the user changed, meanwhile.
             if self.commit(change, vec![event]).await? == Committed::Written {
-                self.disconnect(tenant, user, Recipients::Any);
                 return Ok(());
             }
         }
         Err(lost_every_race())
-    }
-
-    /// Closes the channels of some of a user's devices.
-    pub(super) fn disconnect(&self, tenant: &TenantName, user: &UserName, recipients: Recipients) {
-        let (tenant, user) = (tenant.clone(), user.clone());
-        self.notifier.notify(Notification::Disconnect { tenant, user, recipients });
     }
 }

@@ -5,7 +5,7 @@ use core::future::Future;
 use super::{
     ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
     DeliveryCursor, DeviceCursor, DeviceFilter, Due, Listed, OutboxEntry, Page, Purge, Query,
-    Reader, Settle, Snapshot, TransactionCursor, Versioned,
+    Reader, Settle, Settled, Snapshot, TransactionCursor, Versioned,
 };
 use crate::device::Device;
 use crate::event::RecordedEvent;
@@ -136,8 +136,8 @@ pub trait Ledger: Send + Sync {
     /// destination the earliest come first.
     fn claim(&self, claim: Claim) -> impl Future<Output = Result<Claimed, Fault>> + Send;
 
-    /// Records what became of deliveries. Answers how many it changed.
-    fn settle(&self, settle: Settle) -> impl Future<Output = Result<u16, Fault>> + Send;
+    /// Records what became of deliveries.
+    fn settle(&self, settle: Settle) -> impl Future<Output = Result<Settled, Fault>> + Send;
 
     /// Removes at most `limit` rows of all tenants whose retention has passed, the oldest first,
     /// and answers how many.
@@ -212,7 +212,7 @@ macro_rules! for_each_ledger_method {
             certificate_ends(now: $crate::time::Timestamp, until: $crate::time::Timestamp)
                 -> $crate::port::CertificateEnds;
             claim(claim: $crate::port::Claim) -> $crate::port::Claimed;
-            settle(settle: $crate::port::Settle) -> u16;
+            settle(settle: $crate::port::Settle) -> $crate::port::Settled;
             purge(what: $crate::port::Purge, limit: u16) -> u16;
         }
     };

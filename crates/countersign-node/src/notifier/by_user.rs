@@ -69,6 +69,14 @@ impl ConnectionsByUser {
         }
     }
 
+    /// Removes all connections of a tenant, and returns them. Visits each user who is connected.
+    pub(super) fn remove_tenant(&mut self, tenant: &TenantName) -> Vec<Connected> {
+        let theirs = self.users.extract_if(|user, _| user.0 == *tenant);
+        let removed: Vec<_> = theirs.flat_map(|(_, lines)| lines).collect();
+        self.count -= removed.len();
+        removed
+    }
+
     /// Whether one of the user's recipients is connected.
     pub(super) fn covers(&self, user: &UserKey, recipients: &Recipients) -> bool {
         let by_user = self.users.get(user);

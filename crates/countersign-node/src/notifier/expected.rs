@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use countersign_core::id::DeviceId;
+use countersign_core::id::{DeviceId, TenantName};
 use countersign_core::limits::POLL_GAP_MAX;
 use countersign_core::spec::Recipients;
 use countersign_core::time::Timestamp;
@@ -49,6 +49,11 @@ impl ExpectedPolls {
     /// Expects no poll of these devices any more.
     pub(super) fn forget(&mut self, user: &UserKey, recipients: &Recipients) {
         self.remove(user, |(device, _)| recipients.includes(*device));
+    }
+
+    /// Expects no poll of a tenant's devices any more.
+    pub(super) fn forget_tenant(&mut self, tenant: &TenantName) {
+        self.users.retain(|user, _| user.0 != *tenant);
     }
 
     fn remove(&mut self, user: &UserKey, is_meant: impl Fn(&(DeviceId, Timestamp)) -> bool) {

@@ -76,7 +76,7 @@ pub enum ConnectionEvent {
     DeviceAdded(Arc<Device>),
     /// The device opened another channel, or one poll too many.
     Replaced,
-    /// The user or the device was locked, logged out or deleted.
+    /// The tenant, the user or the device was locked, logged out or deleted.
     Locked,
 }
 
@@ -239,6 +239,12 @@ impl Notifier for LocalNotifier {
                     !hung_up
                 });
             }
+            Notification::DisconnectTenant(tenant) => {
+                self.0.expected.lock().forget_tenant(&tenant);
+                for line in self.0.by_user.lock().remove_tenant(&tenant) {
+                    let _ = line.notes.try_send(ConnectionEvent::Locked);
+                }
+            }
         }
     }
 
@@ -352,10 +358,30 @@ mod tests {
         assert_eq!(connections.counts(), (0, 0));
     }
 
+    #[tokio::test]
+    async fn all_devices_of_a_locked_tenant_are_hung_up_on_and_no_others() {
+        let connections = LocalNotifier::new(2);
+        let mut theirs = ["jane", "joe"].map(|user| connect(&connections, user, 1, 5));
+        let (beta, jane): (TenantName, UserName) =
+            ("beta".parse().unwrap(), "jane".parse().unwrap());
+        let device = DeviceId::try_from(1).unwrap();
+        let other = connections.connect(&beta, &jane, device, ConnectionKind::Poll, Timestamp(5));
+        connections.notify(Notification::DisconnectTenant("acme".parse().unwrap()));
+        for one in &mut theirs {
+            assert!(matches!(one.next().await, Some(ConnectionEvent::Locked)));
+            assert!(one.next().await.is_none(), "nothing comes after that");
+        }
+        assert_eq!(connections.counts(), (1, 0));
+        assert!(connections.online(&beta, &jane, &Recipients::Any, Timestamp(5)));
+        drop((theirs, other));
+        assert_eq!(connections.counts(), (0, 0));
+    }
+
     #[test]
     fn a_device_that_polls_is_online_between_its_polls_and_not_after_it_was_logged_out() {
         let connections = LocalNotifier::new(2);
-        let (acme, jane) = ("acme".parse().unwrap(), "jane".parse().unwrap());
+        let (acme, jane): (TenantName, UserName) =
+            ("acme".parse().unwrap(), "jane".parse().unwrap());
         let device = DeviceId::try_from(1).unwrap();
         let poll = |at| connections.connect(&acme, &jane, device, ConnectionKind::Poll, at);
         let online = |at| connections.online(&acme, &jane, &Recipients::Any, at);
@@ -373,6 +399,9 @@ mod tests {
         poll(overdue).answered(overdue);
         disconnect(&connections, "jane", Recipients::Any);
         assert!(!online(overdue), "it was logged out between two polls");
+        poll(overdue).answered(overdue);
+        connections.notify(Notification::DisconnectTenant(acme.clone()));
+        assert!(!online(overdue), "its tenant was locked");
     }
 
     #[test]

@@ -56,9 +56,9 @@ pub(super) enum Command {
     Show(Show),
     /// Cancel an open transaction, for the application that started it.
     ///
-    /// The application gets its answer or callback as if it had cancelled it itself; a call that a
-    /// running server holds is answered within 20 seconds. Nothing happens if it is cancelled
-    /// already.
+    /// The application gets its answer or callback as if it had cancelled it itself. Within two
+    /// seconds a running server answers the call that it holds, and has devices withdraw the
+    /// transaction. Nothing happens if it is cancelled already.
     #[command(after_help = "Example:\n  countersign transaction cancel 0047110815 --tenant acme")]
     Cancel(Show),
     /// Print an open transaction as a QR code, for a device to scan.

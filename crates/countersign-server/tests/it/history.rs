@@ -1,11 +1,14 @@
 //! The history: who tried what, also in vain, in the log and on the command line under one name.
 
+use std::collections::BTreeMap;
+
 use countersign_device::{Code, KeyKind, PhoneFile, Pin, enrol};
 use countersign_wire::jws;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::join;
 
+use crate::metrics::scraped;
 use crate::test_device::{TestDevice, enrolment};
 use crate::test_server::{TestServer, payment, until};
 
@@ -45,6 +48,29 @@ async fn what_was_tried_in_vain_is_in_the_history_and_in_the_log_under_one_name(
         (&json!("unknown"), &json!(format!("client:{}", server.client.0)), &json!("127.0.0.1"))
     );
     assert!(logged(&server, "client.refused").contains("WARN"));
+
+    // A wrong API key belongs to no tenant, and a locked one to its own.
+    let create = ["key", "create", "--tenant", "acme", "--kind", "front-end"];
+    let key = server.cli(&create).unwrap();
+    let (key, id) = (key["api_key"].as_str().unwrap(), key["id"].as_str().unwrap());
+    server.cli(&["key", "lock", id]).unwrap();
+    let url = format!("{}/rest/v2/provisioning/getServerTime", server.numeric_address());
+    for key in ["wrong-key", key] {
+        let call = server.http.post(&url).basic_auth("app", Some(key)).json(&json!({}));
+        assert_eq!(call.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    }
+    let told = event(&server, "api_key.refused").await;
+    assert_eq!(told["subject"], format!("api-key:{id}"));
+    let told = until("the server's own event", async || {
+        let events = server.cli(&["history", "--kind", "api_key.refused"]).unwrap();
+        events.get(0).cloned()
+    })
+    .await;
+    assert_eq!(
+        (&told["actor"], &told["subject"], &told["details"]["address"]),
+        (&json!("unknown"), &json!("api-keys"), &json!("127.0.0.1"))
+    );
+    assert!(logged(&server, "api_key.refused").contains("WARN"));
 
     // A refused enrolment.
     let file = PhoneFile::at(server.path().join("phone.json"));
@@ -91,7 +117,7 @@ async fn what_was_tried_in_vain_is_in_the_history_and_in_the_log_under_one_name(
     let lock = format!("v3_device/{device}/lock");
     server.call(Method::POST, &lock, None).await;
     logged(&server, "device.locked");
-    for secret in ["wrong-secret", "1111", "WRONG"] {
+    for secret in ["wrong-secret", "wrong-key", "1111", "WRONG"] {
         assert!(!server.log().contains(secret), "{secret} is in the log");
     }
 }
@@ -141,4 +167,94 @@ async fn what_operators_do_is_in_the_log_of_the_running_server() {
     let locked = logged(&server, "user.locked");
     assert!(locked.contains("command-line:") && locked.contains("user:jane"), "{locked}");
     assert_eq!(server.log().matches("event.kind=\"user.locked\"").count(), 1, "once");
+}
+
+/// How often each kind of event is in the history, of the tenant and of the server.
+fn in_history(server: &TestServer) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for tenant in [&["--tenant", "acme"][..], &[]] {
+        let events = server.cli(&[&["history", "--all"], tenant].concat()).unwrap();
+        for event in events.as_array().unwrap() {
+            *counts.entry(event["kind"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// How often each kind of event is counted by the metric.
+async fn counted(server: &TestServer) -> BTreeMap<String, u64> {
+    let text = scraped(server).await;
+    let samples = text.lines().filter_map(|line| {
+        let (kind, count) =
+            line.strip_prefix("countersign_events_total{kind=\"")?.split_once("\"} ")?;
+        Some((kind.to_owned(), count.parse().unwrap()))
+    });
+    samples.collect()
+}
+
+#[tokio::test]
+async fn every_event_of_the_history_is_counted_once_whoever_caused_it() {
+    let server = TestServer::new();
+    server.user("jane");
+    until("the setup is counted", async || {
+        (counted(&server).await["user.created"] == 1).then_some(())
+    })
+    .await;
+    // Events before the start of the server are not counted.
+    let (listed_before, counted_before) = (in_history(&server), counted(&server).await);
+
+    let mut jane = TestDevice::enrolled(&server, "jane", Some("2580")).await;
+    let device = jane.phone().device_id.to_string();
+    let mut request = payment("signed");
+    request["pinRequired"] = json!(true);
+    let wrong = Pin::parse("1111").unwrap();
+    let (answer, ()) = join!(server.start_signature("jane", &request), async {
+        let offer = jane.device.next_offer().await.unwrap();
+        jane.device.take(&offer, Some(&wrong)).await.unwrap_err();
+        let right = Pin::parse("2580").unwrap();
+        let shown = jane.device.take(&offer, Some(&right)).await.unwrap();
+        jane.device.approve(&shown, None).await.unwrap();
+    });
+    assert_eq!(answer.1["status"], "OK", "{}", answer.1);
+    for act in [
+        &["user", "create", "joe", "--tenant", "acme"][..],
+        &["user", "lock", "joe", "--tenant", "acme"],
+        &["user", "unlock", "joe", "--tenant", "acme"],
+        &["user", "delete", "joe", "--tenant", "acme"],
+        &["client", "create", "Office", "--tenant", "acme"],
+        &["key", "create", "--kind", "front-end"],
+        &["tenant", "rotate-token-key", "acme"],
+        &["ca", "renew", "--tenant", "acme"],
+        &["master-key", "rotate"],
+    ] {
+        server.cli(act).unwrap();
+    }
+    for act in ["lock", "unlock"] {
+        server.call(Method::POST, &format!("v3_device/{device}/{act}"), None).await;
+    }
+    for client in [&server.client.0, "nobody"] {
+        let (status, _) = server.token_answer(&server.http, client, "wrong").await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+    }
+    let url = format!("{}/rest/v2/provisioning/getServerTime", server.numeric_address());
+    let call = server.http.post(url).basic_auth("app", Some("wrong")).json(&json!({}));
+    assert_eq!(call.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let file = PhoneFile::at(server.path().join("refused.json"));
+    let refused = enrolment(&server, "jane", "WRONG", None, KeyKind::default());
+    enrol(&file, &refused).await.unwrap_err();
+    server.cli(&["device", "delete", &device, "--tenant", "acme"]).unwrap();
+
+    let kinds = until("every event is counted", async || {
+        let (listed, counted) = (in_history(&server), counted(&server).await);
+        let grown = |now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>| {
+            let of = |kind| before.get(kind).copied().unwrap_or(0);
+            let grown = now.iter().map(|(kind, count)| (kind.clone(), count - of(kind)));
+            grown.filter(|(_, grown)| *grown > 0).collect::<BTreeMap<_, _>>()
+        };
+        let listed = grown(&listed, &listed_before);
+        (listed == grown(&counted, &counted_before)).then_some(listed)
+    })
+    .await;
+    assert_eq!((kinds["client.refused"], kinds["api_key.refused"]), (2, 1), "{kinds:?}");
+    assert!(kinds.len() >= 22, "{kinds:?}");
 }

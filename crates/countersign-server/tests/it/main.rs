@@ -25,6 +25,7 @@ mod locks;
 mod metrics;
 mod operating_page;
 mod operations;
+mod operator_acts;
 mod pin_resets;
 mod proxies;
 mod push;

@@ -4,6 +4,7 @@ use countersign_core::delivery::{DeliveryKind, Settlement, Verdict};
 use countersign_core::device::Device;
 use countersign_core::event::NewEvent;
 use countersign_core::id::{DeviceId, TenantName, TransactionId};
+use countersign_core::port::Settled;
 use countersign_core::push::{Push, Retirement};
 use countersign_core::push_policy::{Contact, PushState, Pushed};
 use countersign_core::time::Timestamp;
@@ -21,10 +22,14 @@ impl Tables {
         self.contacts.entry((tenant.clone(), transaction, device)).or_insert_with(contact)
     }
 
-    /// Settles a claimed delivery. Answers how many deliveries it changed.
-    pub(super) fn settle(&mut self, settlement: &Settlement) -> u16 {
-        let Some(delivery) = self.deliveries.settle(settlement) else { return 0 };
-        let DeliveryKind::Push(device) = delivery.kind else { return 1 };
+    /// Settles a claimed delivery.
+    pub(super) fn settle(&mut self, settlement: &Settlement) -> Settled {
+        let Some(delivery) = self.deliveries.settle(settlement) else {
+            return Settled::default();
+        };
+        let DeliveryKind::Push(device) = delivery.kind else {
+            return Settled { changed: 1, event: None };
+        };
         let tenant = &settlement.tenant;
         self.contact(tenant, delivery.transaction, device).push = Some(Pushed {
             state: PushState::after(settlement.verdict),
@@ -38,9 +43,11 @@ impl Tables {
         {
             retire(&mut row.value, settlement.at, Retirement::Gone);
             row.version += 1;
-            self.record(NewEvent::of_retired_push(settlement, device));
+            let event = NewEvent::of_retired_push(settlement, device);
+            self.record(event.clone());
+            return Settled { changed: 1, event: Some(event) };
         }
-        1
+        Settled { changed: 1, event: None }
     }
 
     /// Removes the device's push address from any other device that has it.

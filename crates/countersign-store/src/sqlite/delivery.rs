@@ -8,7 +8,7 @@ use countersign_core::delivery::{
 use countersign_core::event::NewEvent;
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::limits::DELIVERIES_CHANGED_MAX;
-use countersign_core::port::{DeliveryCursor, Listed, OutboxEntry, Page, Settle};
+use countersign_core::port::{DeliveryCursor, Listed, OutboxEntry, Page, Settle, Settled};
 use countersign_core::push_policy::{PushState, Pushed};
 use countersign_core::time::Timestamp;
 use rusqlite::{Connection, params};
@@ -97,16 +97,17 @@ pub(super) fn lease(
     Ok(leased.into_iter().map(|(_, delivery)| delivery).collect())
 }
 
-pub(super) fn settle(sql: &Connection, settle: &Settle) -> Result<u16, StoreError> {
+pub(super) fn settle(sql: &Connection, settle: &Settle) -> Result<Settled, StoreError> {
     match settle {
         Settle::Claimed(settlement) => settle_claimed(sql, settlement),
         Settle::Expired { destination, now, queued_before, outcome } => {
-            give_up_expired(sql, destination, *now, *queued_before, outcome)
+            let changed = give_up_expired(sql, destination, *now, *queued_before, outcome)?;
+            Ok(Settled { changed, event: None })
         }
     }
 }
 
-fn settle_claimed(sql: &Connection, settlement: &Settlement) -> Result<u16, StoreError> {
+fn settle_claimed(sql: &Connection, settlement: &Settlement) -> Result<Settled, StoreError> {
     let Settlement { tenant, id, lease, verdict, outcome, at } = settlement;
     let which = params![tenant.as_str(), id.0.to_be_bytes(), lease];
     let mut find = sql.prepare_cached(
@@ -114,7 +115,7 @@ fn settle_claimed(sql: &Connection, settlement: &Settlement) -> Result<u16, Stor
           WHERE tenant = ?1 AND id = ?2 AND lease = ?3",
     )?;
     let mut rows = find.query(which)?;
-    let Some(row) = rows.next()? else { return Ok(0) };
+    let Some(row) = rows.next()? else { return Ok(Settled::default()) };
     let mut columns = Columns::of("deliveries", 2, row);
     let (_, _): (String, Vec<u8>) = (columns.next("tenant")?, columns.next("id")?);
     let seq: i64 = columns.next("seq")?;
@@ -131,6 +132,7 @@ fn settle_claimed(sql: &Connection, settlement: &Settlement) -> Result<u16, Stor
             .execute(params![seq, due_at, outcome])?,
         None => sql.prepare_cached("DELETE FROM deliveries WHERE seq = ?1")?.execute([seq])?,
     };
+    let mut written = None;
     if let Some(device) = device {
         let pushed =
             Pushed { state: PushState::after(*verdict), at: *at, outcome: outcome.clone() };
@@ -138,10 +140,12 @@ fn settle_claimed(sql: &Connection, settlement: &Settlement) -> Result<u16, Stor
         if let Verdict::Retire { version } = verdict
             && device::retire_push(sql, tenant, device, *version, *at)?
         {
-            event::Row::of(&NewEvent::of_retired_push(settlement, device)).insert(sql)?;
+            let event = NewEvent::of_retired_push(settlement, device);
+            event::Row::of(&event).insert(sql)?;
+            written = Some(event);
         }
     }
-    Ok(1)
+    Ok(Settled { changed: 1, event: written })
 }
 
 pub(super) const GIVE_UP_EXPIRED: &str = "UPDATE deliveries SET due_at = NULL, outcome = ?5

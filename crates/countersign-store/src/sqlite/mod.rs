@@ -58,7 +58,7 @@ use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserNa
 use countersign_core::port::{
     ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
     DeliveryCursor, DeviceCursor, DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page,
-    Purge, Query, Settle, SigningRole, Snapshot, StoredKey, TransactionCursor, Versioned,
+    Purge, Query, Settle, Settled, SigningRole, Snapshot, StoredKey, TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::PushSnapshot;
 use countersign_core::tenant::{ApiKey, Client};
@@ -341,7 +341,7 @@ impl Ledger for Sqlite {
         Ok(Claimed { deliveries, resume, is_partial })
     }
 
-    async fn settle(&self, settle: Settle) -> Result<u16, Fault> {
+    async fn settle(&self, settle: Settle) -> Result<Settled, Fault> {
         let doing = match settle {
             Settle::Claimed(_) => "settling a delivery",
             Settle::Expired { .. } => "giving deliveries up",

@@ -7,7 +7,9 @@ use countersign_core::delivery::{Delivery, DeliveryKind, RetryPolicy, Settlement
 use countersign_core::event::{Actor, EventKind, Subject};
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::limits::DUE_PER_CLAIM_MAX;
-use countersign_core::port::{Claim, Claimed, Committed, Ledger, Page, Settle, TransactionChange};
+use countersign_core::port::{
+    Claim, Claimed, Committed, Ledger, Page, Settle, Settled, TransactionChange,
+};
 use countersign_core::push::{Provider, Push, Retirement};
 use countersign_core::push_policy::{Contact, PushSnapshot, PushState, Pushed};
 use countersign_core::spec::{Callback, TransactionSpec};
@@ -37,8 +39,8 @@ pub(crate) fn settled(delivery: &Delivery) -> Settlement {
     }
 }
 
-async fn settle(store: &Store, delivery: &Delivery, verdict: Verdict) {
-    store.settle(Settle::Claimed(Settlement { verdict, ..settled(delivery) })).await.unwrap();
+async fn settle(store: &Store, delivery: &Delivery, verdict: Verdict) -> Settled {
+    store.settle(Settle::Claimed(Settlement { verdict, ..settled(delivery) })).await.unwrap()
 }
 
 /// Commits a transaction with a callback to this host. The delivery's id is the transaction's
@@ -238,7 +240,7 @@ async fn only_old_unleased_deliveries_of_that_destination_are_given_up() {
             let (now, before) = (Timestamp(now), Timestamp(queued_before));
             let (destination, outcome) = (destination.clone(), "given up unheard".to_owned());
             let expired = Settle::Expired { destination, now, queued_before: before, outcome };
-            store.settle(expired).await.unwrap()
+            store.settle(expired).await.unwrap().changed
         };
         assert_eq!(give_up_expired(200, 99).await, 0);
         assert_eq!(give_up_expired(200, 100).await, 1);
@@ -339,7 +341,10 @@ async fn an_unregistered_address_is_retired_unless_the_device_has_changed_since(
                 .await
                 .unwrap();
             let push = store.claim(claim(100, 150, 9)).await.unwrap().deliveries.remove(0);
-            settle(&store, &push, Verdict::Retire { version }).await;
+            let settled = settle(&store, &push, Verdict::Retire { version }).await;
+            let told = settled.event.map(|event| (event.kind, event.subject));
+            let expected = (EventKind::PushAddressRetired, Subject::Device(device_id(1)));
+            assert_eq!((settled.changed, told), (1, (number == 2).then_some(expected)));
             assert_eq!(store.deliveries(&acme(), false, Page::first(9)).await.unwrap().rows, []);
             let found = store.read().device(&acme(), device_id(1)).await.unwrap().unwrap();
             if number == 1 {

@@ -23,7 +23,7 @@ pub enum Close {
     Unauthorised,
     /// 4002: the same device opened another channel.
     Replaced,
-    /// 4003: the user or the device was locked, logged out or deleted.
+    /// 4003: the tenant, the user or the device was locked, logged out or deleted.
     Locked,
     /// 4004: the device reads too slowly.
     Slow,

@@ -6,6 +6,7 @@ use countersign_device::push::Keys;
 use serde_json::json;
 
 use super::{Fixture, browser};
+use crate::metrics::{scraped, value};
 
 #[tokio::test]
 async fn a_subscription_that_fails_delays_no_other_browser_of_its_service() {
@@ -52,4 +53,9 @@ async fn a_subscription_that_is_refused_for_good_is_retired_and_the_history_has_
     assert_eq!(retired.len(), 2, "{events}");
     assert_eq!(retired[1]["actor"], json!("server"));
     assert_eq!(retired[1]["details"]["outcome"], "the address is dead: answered 410");
+    let counted = scraped(&fixture.server).await;
+    let sample = "countersign_events_total{kind=\"device.push_retired\"}";
+    assert_eq!(value(&counted, sample), Some(2.0));
+    let log = fixture.server.log();
+    assert_eq!(log.matches("event.kind=\"device.push_retired\"").count(), 2, "{log}");
 }
