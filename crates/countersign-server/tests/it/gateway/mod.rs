@@ -4,6 +4,7 @@ mod calls;
 mod locks;
 mod login;
 mod scan;
+mod table;
 mod tries;
 
 use std::time::{SystemTime, UNIX_EPOCH};
