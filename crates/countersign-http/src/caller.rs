@@ -1,24 +1,27 @@
 //! Authentication of callers: the tenant that an address names, and the client that a credential
 //! proves.
 
+mod authorization;
+pub mod password;
+
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_config::Scopes;
 use countersign_core::Fault;
 use countersign_core::event::{Actor, EventKind, NewEvent, Subject};
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::role::{Role, Roles};
 use countersign_core::tenant::{ApiKey, Client, KeyKind, Tenant, TenantState};
-use http::header::{AUTHORIZATION, HOST};
+use http::header::HOST;
 use http::{HeaderMap, Uri};
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
+use tokio::sync::Semaphore;
 
+use self::authorization::key_spellings;
+pub use self::authorization::{basic, bearer};
 use super::callback_url::Callbacks;
 use super::token::{Issuer, TokenClaims, Tokens};
 use crate::host;
@@ -44,6 +47,7 @@ pub struct Authenticator {
     known: KnownNetworks,
     tries: Arc<Tries>,
     tries_per_client: Quota,
+    hashing: Arc<Semaphore>,
     settings: Arc<CallerSettings>,
 }
 
@@ -82,6 +86,8 @@ pub struct AuthenticatedClient {
     pub client: Client,
     /// The number of the secret.
     pub secret_number: u32,
+    /// The number of its account's password, if that was verified too.
+    pub password_number: Option<u32>,
 }
 
 /// The reason why a caller is not authenticated.
@@ -137,7 +143,9 @@ impl Authenticator {
     ) -> Self {
         let tries_per_client = Quota::per_minute(settings.tries_per_minute);
         let (tokens, settings) = (Arc::new(tokens), Arc::new(settings));
-        Self { core, tokens, callbacks, known, tries: Arc::default(), tries_per_client, settings }
+        let hashing = Arc::new(Semaphore::new(password::HASHES_AT_ONCE));
+        let tries = Arc::default();
+        Self { core, tokens, callbacks, known, tries, tries_per_client, hashing, settings }
     }
 
     /// The tenant that the host names by its first label, or else the default tenant.
@@ -204,8 +212,9 @@ impl Authenticator {
         let now = self.core.now();
         let Some(claims) = self.tokens.verify(issuer, tenant, token, now) else { return Ok(None) };
         let client = self.core.read().client(&tenant.name, &claims.client).await?;
-        let is_accepted =
-            client.is_some_and(|client| client.value.accepts(claims.secret_number, now));
+        let is_accepted = client.is_some_and(|client| {
+            client.value.accepts_token(claims.secret_number, claims.password_number, now)
+        });
         Ok(Some(claims).filter(|_| is_accepted))
     }
 
@@ -230,7 +239,7 @@ impl Authenticator {
         let found = self.core.read().token_holder(tenant, &claims.client).await?;
         let (client, keys) = found.ok_or(AuthError::NotAuthenticated)?;
         let is_accepted = keys.valid(now).any(|key| *key == claims.key)
-            && client.accepts(claims.secret_number, now);
+            && client.accepts_token(claims.secret_number, claims.password_number, now);
         if !is_accepted {
             return Err(AuthError::NotAuthenticated);
         }
@@ -277,7 +286,7 @@ impl Authenticator {
         let client =
             self.verify_secret(client, secret, &counters, address).inspect_err(|wrong| {
                 if let (AuthError::NotAuthenticated, Some(tenant)) = (wrong, &tenant) {
-                    self.note_wrong_secret(&tenant.name, id, address);
+                    self.note_wrong(&tenant.name, id, address, "secret");
                 }
             })?;
         Ok((tenant.ok_or(AuthError::NoTenant)?, client))
@@ -303,14 +312,14 @@ impl Authenticator {
         let verified = self.verify_secret(client, secret, &counters, address);
         let verified = verified.inspect_err(|wrong| {
             if let (AuthError::NotAuthenticated, Some(tenant)) = (wrong, &tenant) {
-                self.note_wrong_secret(tenant, id, address);
+                self.note_wrong(tenant, id, address, "secret");
             }
         })?;
         Ok(self.caller(verified.client, "".into()))
     }
 
-    /// Has the history know that a wrong secret was given for a client.
-    fn note_wrong_secret(&self, tenant: &TenantName, id: &str, address: IpAddr) {
+    /// Has the history know that a wrong credential of this kind was given for a client.
+    fn note_wrong(&self, tenant: &TenantName, id: &str, address: IpAddr, credential: &str) {
         let Ok(client) = id.parse() else { return };
         self.core.notifier().note_refused(NewEvent {
             tenant: Some(tenant.clone()),
@@ -318,7 +327,7 @@ impl Authenticator {
             kind: EventKind::ClientRefused,
             actor: Actor::Unknown,
             subject: Subject::Client(client),
-            details: vec![("address", address.to_string())],
+            details: vec![("address", address.to_string()), ("credential", credential.into())],
         });
     }
 
@@ -351,7 +360,7 @@ impl Authenticator {
             };
             let right = client.secrets(now).find(|(_, secret)| is_right(&secret.digest));
             let secret_number = right.map(|(number, _)| number)?;
-            Some(AuthenticatedClient { client, secret_number })
+            Some(AuthenticatedClient { client, secret_number, password_number: None })
         })?;
         if !found.client.accepts(found.secret_number, now) {
             let AuthenticatedClient { client: Client { id, .. }, .. } = found;
@@ -449,64 +458,10 @@ impl CallerSettings {
     }
 }
 
-/// The bearer token of a request (RFC 6750, section 2.1).
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let authorization = authorization(headers)?;
-    let (scheme, token) = authorization.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
 /// The stored digest of a client's secret. The secret is random and long, so it needs no slow hash.
 pub fn secret_digest(secret: &str) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, secret.as_bytes());
     digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
-}
-
-/// Id and secret from HTTP Basic. RFC 6749, section 2.3.1 requires form-encoding first. Some
-/// clients omit it; generated secrets read the same either way.
-pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
-    let value = authorization(headers)?;
-    let (scheme, credentials) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = String::from_utf8(BASE64.decode(credentials.trim()).ok()?).ok()?;
-    let (id, secret) = decoded.split_once(':')?;
-    Some((form_decoded(id), form_decoded(secret)))
-}
-
-/// The only `Authorization` header. Of two, neither is chosen: a proxy may have checked the other.
-fn authorization(headers: &HeaderMap) -> Option<&str> {
-    let mut all = headers.get_all(AUTHORIZATION).iter();
-    let (only, second) = (all.next()?, all.next());
-    if second.is_none() { only.to_str().ok() } else { None }
-}
-
-/// The possible API keys in HTTP Basic, the likeliest first.
-fn key_spellings(headers: &HeaderMap) -> Vec<Zeroizing<String>> {
-    let value = authorization(headers);
-    let (scheme, payload) = value.and_then(|value| value.split_once(' ')).unwrap_or_default();
-    let payload = payload.trim();
-    if !scheme.eq_ignore_ascii_case("basic") || payload.is_empty() {
-        return Vec::new();
-    }
-    let decoded = BASE64.decode(payload).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let decoded = decoded.map(Zeroizing::new);
-    let inner = decoded.as_ref().map(|text| match text.split_once(':') {
-        Some((name, "")) => name,
-        Some((_, password)) => password,
-        None => text.as_str(),
-    });
-    let spellings = inner.into_iter().chain([payload]);
-    spellings.map(|text| Zeroizing::new(text.to_owned())).collect()
-}
-
-fn form_decoded(text: &str) -> String {
-    let mut pairs = url::form_urlencoded::parse(text.as_bytes());
-    match (pairs.next(), text.contains(['&', '='])) {
-        (Some((decoded, _)), false) => decoded.into_owned(),
-        _ => text.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -542,16 +497,6 @@ mod tests {
         for host in ["sign.example", "sign.example.", "[::1]:8443"] {
             assert_eq!(settings.tenant_of_host(host).unwrap().as_str(), "own", "{host}");
         }
-    }
-
-    #[test]
-    fn of_two_authorization_headers_neither_counts() {
-        let mut headers = HeaderMap::new();
-        headers.append(AUTHORIZATION, "Bearer one".parse().unwrap());
-        assert_eq!(bearer(&headers), Some("one"));
-        headers.append(AUTHORIZATION, "Basic c2hvcDpz".parse().unwrap());
-        assert_eq!((bearer(&headers), basic(&headers)), (None, None));
-        assert!(key_spellings(&headers).is_empty());
     }
 
     #[test]

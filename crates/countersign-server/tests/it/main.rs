@@ -25,6 +25,7 @@ mod locks;
 mod metrics;
 mod operating_page;
 mod operations;
+mod passwords;
 mod pin_resets;
 mod proxies;
 mod push;
