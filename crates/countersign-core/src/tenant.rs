@@ -1,6 +1,6 @@
 //! Tenants, each with its own certificate authority, clients and API keys.
 
-use crate::id::{ApiKeyId, ClientId, TenantName};
+use crate::id::{ApiKeyId, ClientId, TenantName, UserName};
 use crate::key::{StoredKey, TokenKeys};
 use crate::role::Roles;
 use crate::time::Timestamp;
@@ -69,6 +69,8 @@ pub struct Client {
     pub secret: ClientSecret,
     /// The secret before the present one, until its end.
     pub secret_before: Option<ClientSecret>,
+    /// The client's account for tokens by password, if it may have such tokens.
+    pub password: PasswordGrant,
     /// The scopes of the client's tokens, by the dialects' names; `None` means all scopes.
     pub scopes: Option<Vec<String>>,
     /// The time of the creation.
@@ -82,6 +84,26 @@ pub struct ClientSecret {
     pub digest: [u8; 32],
     /// The time at which the secret ends; `None` means never.
     pub not_after: Option<Timestamp>,
+}
+
+/// Whether and how a client obtains tokens with the name and the password of an account (RFC 6749,
+/// section 4.3).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PasswordGrant {
+    /// The number of the newest password, 0 before the first. Access tokens name it, so that they
+    /// end with the password with which they were obtained.
+    pub number: u32,
+    /// The account; `None` if the client may not obtain tokens in this way.
+    pub account: Option<Account>,
+}
+
+/// An account of a client: a person's or a technical one. It is no user, who signs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Account {
+    /// The name that goes with the password.
+    pub name: UserName,
+    /// The Argon2id hash of the password, a PHC string.
+    pub hash: String,
 }
 
 /// Whether a credential is accepted.
@@ -139,6 +161,28 @@ impl Client {
         self.state == CredentialState::Active
             && !self.tenant_locked
             && self.secrets(now).any(|(number, _)| number == secret_number)
+    }
+
+    /// Whether a token is accepted at `now` that was obtained with the secret of this number and,
+    /// if there is a second number, with the password of that one.
+    #[must_use]
+    pub fn accepts_token(
+        &self,
+        secret_number: u32,
+        password_number: Option<u32>,
+        now: Timestamp,
+    ) -> bool {
+        let PasswordGrant { number, account } = &self.password;
+        let is_present = |given| account.is_some() && *number == given;
+        self.accepts(secret_number, now) && password_number.is_none_or(is_present)
+    }
+
+    /// Returns the client with this account, or without one. Tokens that were obtained with the
+    /// password before are no longer accepted.
+    #[must_use]
+    pub fn with_account(self, account: Option<Account>) -> Self {
+        let number = self.password.number + u32::from(account.is_some());
+        Self { password: PasswordGrant { number, account }, ..self }
     }
 
     /// Returns the client with another secret. The present one stays valid until `keep_until`, and
@@ -236,6 +280,7 @@ mod tests {
             secret_number: 1,
             secret: ClientSecret { digest: [1; 32], not_after },
             secret_before: None,
+            password: PasswordGrant::default(),
             scopes: None,
             created_at: Timestamp(0),
         }
@@ -244,6 +289,24 @@ mod tests {
     /// The numbers that are accepted at `now`, among the first four.
     fn accepted(client: &Client, now: u64) -> Vec<u32> {
         (0..4).filter(|number| client.accepts(*number, Timestamp(now))).collect()
+    }
+
+    #[test]
+    fn a_token_by_password_ends_with_its_password_and_with_its_secret() {
+        let account =
+            |hash: &str| Some(Account { name: "robot".parse().unwrap(), hash: hash.into() });
+        let accepts = |client: &Client, number| client.accepts_token(1, number, Timestamp(0));
+        let none = client(None);
+        assert!(accepts(&none, None) && !accepts(&none, Some(0)) && !accepts(&none, Some(1)));
+        let first = none.with_account(account("a"));
+        assert!(accepts(&first, Some(1)) && accepts(&first, None) && !accepts(&first, Some(2)));
+        assert!(!first.accepts_token(2, Some(1), Timestamp(0)), "another secret");
+        let second = first.with_account(account("b"));
+        assert!(accepts(&second, Some(2)) && !accepts(&second, Some(1)));
+        let removed = second.with_account(None);
+        assert!(!accepts(&removed, Some(2)) && accepts(&removed, None));
+        let third = removed.with_account(account("b"));
+        assert!(accepts(&third, Some(3)) && !accepts(&third, Some(2)), "numbers are not reused");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! proves.
 
 mod api_key;
+pub mod password;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -17,6 +18,7 @@ use countersign_core::tenant::{Client, Tenant, TenantState};
 use http::header::HOST;
 use http::{HeaderMap, Uri};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
 
 pub use super::authorization::{basic, bearer};
 use super::callback_url::Callbacks;
@@ -44,6 +46,7 @@ pub struct Authenticator {
     known: KnownNetworks,
     tries: Arc<Tries>,
     tries_per_client: Quota,
+    hashing: Arc<Semaphore>,
     settings: Arc<CallerSettings>,
 }
 
@@ -82,6 +85,8 @@ pub struct AuthenticatedClient {
     pub client: Client,
     /// The number of the secret.
     pub secret_number: u32,
+    /// The number of its account's password, if that was verified too.
+    pub password_number: Option<u32>,
 }
 
 /// The reason why a caller is not authenticated.
@@ -137,7 +142,9 @@ impl Authenticator {
     ) -> Self {
         let tries_per_client = Quota::per_minute(settings.tries_per_minute);
         let (tokens, settings) = (Arc::new(tokens), Arc::new(settings));
-        Self { core, tokens, callbacks, known, tries: Arc::default(), tries_per_client, settings }
+        let hashing = Arc::new(Semaphore::new(password::HASHES_AT_ONCE));
+        let tries = Arc::default();
+        Self { core, tokens, callbacks, known, tries, tries_per_client, hashing, settings }
     }
 
     /// The tenant that the host names by its first label, or else the default tenant.
@@ -204,8 +211,9 @@ impl Authenticator {
         let now = self.core.now();
         let Some(claims) = self.tokens.verify(issuer, tenant, token, now) else { return Ok(None) };
         let client = self.core.read().client(&tenant.name, &claims.client).await?;
-        let is_accepted =
-            client.is_some_and(|client| client.value.accepts(claims.secret_number, now));
+        let is_accepted = client.is_some_and(|client| {
+            client.value.accepts_token(claims.secret_number, claims.password_number, now)
+        });
         Ok(Some(claims).filter(|_| is_accepted))
     }
 
@@ -230,7 +238,7 @@ impl Authenticator {
         let found = self.core.read().token_holder(tenant, &claims.client).await?;
         let (client, keys) = found.ok_or(AuthError::NotAuthenticated)?;
         let is_accepted = keys.valid(now).any(|key| *key == claims.key)
-            && client.accepts(claims.secret_number, now);
+            && client.accepts_token(claims.secret_number, claims.password_number, now);
         if !is_accepted {
             return Err(AuthError::NotAuthenticated);
         }
@@ -276,8 +284,10 @@ impl Authenticator {
         // not reveal which tenants exist.
         let client =
             self.verify_secret(client, secret, &counters, address).inspect_err(|wrong| {
-                let tenant = tenant.as_ref().map(|tenant| &tenant.name);
-                self.note_wrong_secret(wrong, tenant, id, address);
+                if let AuthError::NotAuthenticated = wrong {
+                    let tenant = tenant.as_ref().map(|tenant| &tenant.name);
+                    self.note_wrong(tenant, id, address, "secret");
+                }
             })?;
         Ok((tenant.ok_or(AuthError::NoTenant)?, client))
     }
@@ -301,24 +311,20 @@ impl Authenticator {
         let tenant = client.as_ref().map(|client| client.tenant.clone());
         let verified = self.verify_secret(client, secret, &counters, address);
         let verified = verified.inspect_err(|wrong| {
-            self.note_wrong_secret(wrong, tenant.as_ref(), id, address);
+            if let AuthError::NotAuthenticated = wrong {
+                self.note_wrong(tenant.as_ref(), id, address, "secret");
+            }
         })?;
         Ok(self.caller(verified.client, "".into()))
     }
 
-    /// Has the history know that a wrong secret was given for a client: in its tenant, or as an
-    /// event of the whole server if there is no such client or tenant.
-    fn note_wrong_secret(
-        &self,
-        wrong: &AuthError,
-        tenant: Option<&TenantName>,
-        id: &str,
-        address: IpAddr,
-    ) {
-        if let (AuthError::NotAuthenticated, Ok(client)) = (wrong, id.parse()) {
-            let subject = Subject::Client(client);
-            self.note_refused(EventKind::ClientRefused, tenant, subject, address);
-        }
+    /// Has the history know that a wrong credential of this kind was given for a client: in its
+    /// tenant, or as an event of the whole server if there is no such client or tenant.
+    fn note_wrong(&self, tenant: Option<&TenantName>, id: &str, address: IpAddr, credential: &str) {
+        let Ok(client) = id.parse() else { return };
+        let (kind, subject) = (EventKind::ClientRefused, Subject::Client(client));
+        let details = vec![("address", address.to_string()), ("credential", credential.into())];
+        self.note_refused(kind, tenant, subject, details);
     }
 
     /// Has the history know that a credential was refused.
@@ -327,7 +333,7 @@ impl Authenticator {
         kind: EventKind,
         tenant: Option<&TenantName>,
         subject: Subject,
-        address: IpAddr,
+        details: Vec<(&'static str, String)>,
     ) {
         self.core.notifier().note_refused(NewEvent {
             tenant: tenant.cloned(),
@@ -335,7 +341,7 @@ impl Authenticator {
             kind,
             actor: Actor::Unknown,
             subject,
-            details: vec![("address", address.to_string())],
+            details,
         });
     }
 
@@ -368,7 +374,7 @@ impl Authenticator {
             };
             let right = client.secrets(now).find(|(_, secret)| is_right(&secret.digest));
             let secret_number = right.map(|(number, _)| number)?;
-            Some(AuthenticatedClient { client, secret_number })
+            Some(AuthenticatedClient { client, secret_number, password_number: None })
         })?;
         if !found.client.accepts(found.secret_number, now) {
             let AuthenticatedClient { client: Client { id, .. }, .. } = found;

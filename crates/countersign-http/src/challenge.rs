@@ -1,5 +1,5 @@
-//! The `WWW-Authenticate` headers of 401 answers. Both schemes name a realm: Basic requires one (RFC
-//! 7617, section 2), and Bearer has one (RFC 6750, section 3).
+//! The `WWW-Authenticate` headers of 401 answers. Both schemes name a realm: Basic requires one
+//! (RFC 7617, section 2), and Bearer has one (RFC 6750, section 3).
 
 use http::HeaderValue;
 

@@ -16,7 +16,7 @@ struct Document {
     issuer: String,
     token_endpoint: String,
     jwks_uri: String,
-    grant_types_supported: [&'static str; 1],
+    grant_types_supported: &'static [&'static str],
     token_endpoint_auth_methods_supported: [&'static str; 2],
     response_types_supported: [&'static str; 0],
     subject_types_supported: [&'static str; 1],
@@ -77,7 +77,10 @@ pub async fn document(
     let document = Document {
         token_endpoint: format!("{issuer}{token}"),
         jwks_uri: format!("{issuer}{keys}"),
-        grant_types_supported: ["client_credentials"],
+        grant_types_supported: match kind {
+            Issuer::Realm => &["client_credentials", "password"],
+            Issuer::AuthServer => &["client_credentials"],
+        },
         token_endpoint_auth_methods_supported: METHODS,
         response_types_supported: [],
         subject_types_supported: ["public"],

@@ -14,7 +14,9 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use tracing::error;
+use zeroize::Zeroizing;
 
+use super::caller::password::PasswordError;
 use super::caller::{AuthError, AuthenticatedClient, Authenticator, basic};
 use super::token::{Grant, Issuer};
 use crate::body_limit;
@@ -68,6 +70,25 @@ const OTHER_GRANT: Refusal = Refusal(
     "unsupported_grant_type",
     "only client_credentials is granted here",
 );
+const OTHER_REALM_GRANT: Refusal = Refusal(
+    StatusCode::BAD_REQUEST,
+    "unsupported_grant_type",
+    "only client_credentials and password are granted here",
+);
+const NO_PASSWORD: Refusal =
+    Refusal(StatusCode::BAD_REQUEST, "invalid_request", "username and password are required");
+const NOT_ALLOWED: Refusal = Refusal(
+    StatusCode::BAD_REQUEST,
+    "unauthorized_client",
+    "this client has no account with a password; an operator can give it one",
+);
+const WRONG_PASSWORD: Refusal = Refusal(
+    StatusCode::BAD_REQUEST,
+    "invalid_grant",
+    "no such account of this client, or another password",
+);
+const TOO_MANY_PASSWORDS: Refusal =
+    Refusal(StatusCode::TOO_MANY_REQUESTS, "invalid_grant", "too many wrong tries; wait a minute");
 const UNKNOWN_CLIENT: Refusal =
     Refusal(StatusCode::UNAUTHORIZED, "invalid_client", "no such client, or another secret");
 const TOO_MANY_TRIES: Refusal =
@@ -84,8 +105,11 @@ const FAILED: Refusal =
 pub async fn token(authenticator: &Authenticator, tenant: &str, request: Request) -> Response {
     let token = async {
         let form = Form::read(request).await?;
-        form.asks_for_own_token()?;
-        let (tenant, client) = form.client(authenticator, tenant).await?;
+        let by_password = form.asks_by_password()?;
+        let (tenant, mut client) = form.client(authenticator, tenant).await?;
+        if by_password {
+            client = form.password(authenticator, client).await?;
+        }
         issue(authenticator, Issuer::Realm, &tenant.name, &client, String::new()).await
     };
     token.await.into_response()
@@ -103,9 +127,9 @@ pub async fn issue(
     scope: String,
 ) -> Result<TokenResponse, Refusal> {
     let (now, jti) = (authenticator.core.now(), authenticator.core.random_u128());
-    let AuthenticatedClient { client, secret_number } = client;
-    let secret_number = *secret_number;
-    let grant = Grant { issuer, tenant, client: &client.id, secret_number, scope: &scope };
+    let AuthenticatedClient { client, secret_number, password_number } = client;
+    let (client, secret_number, password_number) = (&client.id, *secret_number, *password_number);
+    let grant = Grant { issuer, tenant, client, secret_number, password_number, scope: &scope };
     let access_token = authenticator.tokens.issue(grant, jti, now).await.map_err(|fault| {
         error!("Failed while issuing a token: {fault:#}");
         FAILED
@@ -172,6 +196,37 @@ impl Form {
             Some(_) => Err(OTHER_GRANT),
             None => Err(NO_GRANT),
         }
+    }
+
+    /// Whether the grant is `password` and not `client_credentials`.
+    fn asks_by_password(&self) -> Result<bool, Refusal> {
+        match self.field("grant_type").as_deref() {
+            Some("client_credentials") => Ok(false),
+            Some("password") => Ok(true),
+            Some(_) => Err(OTHER_REALM_GRANT),
+            None => Err(NO_GRANT),
+        }
+    }
+
+    /// The client, if the form has the name and the password of its account.
+    async fn password(
+        &self,
+        authenticator: &Authenticator,
+        client: AuthenticatedClient,
+    ) -> Result<AuthenticatedClient, Refusal> {
+        let given = self.field("username").zip(self.field("password").map(Zeroizing::new));
+        let (name, password) = given.ok_or(NO_PASSWORD)?;
+        let proved = authenticator.password(client, &name, password, self.address).await;
+        proved.map_err(|error| match error {
+            PasswordError::NotAllowed => NOT_ALLOWED,
+            PasswordError::Wrong => WRONG_PASSWORD,
+            PasswordError::TooManyTries => TOO_MANY_PASSWORDS,
+            PasswordError::Busy => BUSY,
+            PasswordError::Failed(fault) => {
+                error!("Failed while verifying a password: {fault:#}");
+                FAILED
+            }
+        })
     }
 
     /// Authenticates the client of this tenant that sent the form.

@@ -52,6 +52,9 @@ struct AccessClaims {
     /// The number of the secret with which the token was obtained: ours.
     #[serde(default)]
     secret_number: u32,
+    /// The number of the password with which the token was obtained: ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password_number: Option<u32>,
     iat: u64,
     exp: u64,
     jti: String,
@@ -83,6 +86,8 @@ pub struct TokenClaims {
     pub scope: Arc<str>,
     /// The number of the secret with which the token was obtained.
     pub secret_number: u32,
+    /// The number of the password with which the token was obtained, if it was.
+    pub password_number: Option<u32>,
     /// The key that verified the token.
     pub key: PublicKey,
     /// When it was issued, in seconds since the Unix epoch.
@@ -102,6 +107,8 @@ pub struct Grant<'a> {
     pub client: &'a ClientId,
     /// The number of the secret with which it has authenticated.
     pub secret_number: u32,
+    /// The number of its account's password, if that was given.
+    pub password_number: Option<u32>,
     /// The scopes, separated by blanks.
     pub scope: &'a str,
 }
@@ -146,13 +153,14 @@ impl Tokens {
         jti: u128,
         now: Timestamp,
     ) -> anyhow::Result<String> {
-        let Grant { issuer, tenant, client, secret_number, scope } = grant;
+        let Grant { issuer, tenant, client, secret_number, password_number, scope } = grant;
         let claims = AccessClaims {
             iss: self.issuer(issuer, tenant),
             sub: client.to_string(),
             client_id: client.to_string(),
             scope: scope.to_owned(),
             secret_number,
+            password_number,
             iat: now.seconds(),
             exp: now.seconds() + self.lifetime.as_secs(),
             jti: format!("{jti:032x}"),
@@ -212,9 +220,10 @@ impl Tokens {
         if now.seconds() >= claims.exp {
             return None;
         }
-        let AccessClaims { sub, scope, secret_number, iat: issued, exp: expires, .. } = claims;
-        let (client, key) = (sub.parse().ok()?, *public_key);
-        Some(TokenClaims { client, scope: scope.into(), secret_number, key, issued, expires })
+        let AccessClaims { secret_number, password_number, iat: issued, exp: expires, .. } = claims;
+        let (client, scope) = (claims.sub.parse().ok()?, claims.scope.into());
+        let key = *public_key;
+        Some(TokenClaims { client, scope, secret_number, password_number, key, issued, expires })
     }
 
     /// Caches a token's claims, which never change, until the token expires.
@@ -273,7 +282,9 @@ mod tests {
     async fn issue(tokens: &Tokens, issuer: Issuer, tenant: &Tenant) -> String {
         let client = &"shop".parse().unwrap();
         let tenant = &tenant.name;
-        let grant = Grant { issuer, tenant, client, secret_number: 7, scope: "read write" };
+        let (secret_number, password_number) = (7, Some(2));
+        let scope = "read write";
+        let grant = Grant { issuer, tenant, client, secret_number, password_number, scope };
         tokens.issue(grant, 1, NOW).await.unwrap()
     }
 
@@ -298,6 +309,7 @@ mod tests {
         let held = tokens.verify(Issuer::Realm, &acme, &token, NOW).unwrap();
         assert_eq!((held.client.as_str(), &*held.scope), ("shop", "read write"));
         assert_eq!((held.issued, held.expires, held.secret_number), (2_000, 2_300, 7));
+        assert_eq!(held.password_number, Some(2));
         assert_eq!(held.key, acme.token_keys.newest);
         tokens.remember(Issuer::Realm, &acme.name, &token, held.clone());
         assert_eq!(tokens.known(Issuer::Realm, &token, NOW), Some((acme.name.clone(), held)));

@@ -20,7 +20,7 @@ use countersign_core::spec::{
     AcceptedFormats, Clocks, Content, Dialect, Document, MediaType, Operation, RawTerms, Recipients,
 };
 use countersign_core::tenant::{
-    Client, ClientSecret, CredentialState, NewTenant, Tenant, TenantState,
+    Client, ClientSecret, CredentialState, NewTenant, PasswordGrant, Tenant, TenantState,
 };
 use countersign_core::time::Timestamp;
 
@@ -201,6 +201,7 @@ impl TestTenant {
             secret_number: 1,
             secret: ClientSecret { digest: [0; 32], not_after: None },
             secret_before: None,
+            password: PasswordGrant::default(),
             scopes: None,
             created_at: START,
         }

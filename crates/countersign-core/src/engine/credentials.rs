@@ -14,7 +14,7 @@ use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, TokenKeyChange};
 use crate::refusal::{AdminError, AdminRefusal, Error, Fault};
 use crate::role::Roles;
-use crate::tenant::{ApiKey, Client, ClientSecret, CredentialState};
+use crate::tenant::{Account, ApiKey, Client, ClientSecret, CredentialState};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
 
@@ -54,6 +54,30 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let change = |client: Client| {
             let is_same = client.roles == roles;
             let changed = (Client { roles, ..client }, EventKind::ClientRolesSet);
+            if is_same { Err(AdminRefusal::Unchanged) } else { Ok(changed) }
+        };
+        self.change_client(actor, tenant, id, change, details).await
+    }
+
+    /// Allows a client to obtain tokens with the name and the password of this account, or of none.
+    /// Tokens that were obtained with the password before end at once.
+    ///
+    /// # Errors
+    /// Refuses an unknown client, and the removal of an account from a client without one.
+    pub async fn set_client_account(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        id: &ClientId,
+        account: Option<Account>,
+    ) -> Result<Client, AdminError> {
+        let (kind, details) = match &account {
+            Some(new) => (EventKind::ClientPasswordSet, vec![("account", new.name.to_string())]),
+            None => (EventKind::ClientPasswordRemoved, Vec::new()),
+        };
+        let change = |client: Client| {
+            let is_same = account.is_none() && client.password.account.is_none();
+            let changed = (client.with_account(account.clone()), kind);
             if is_same { Err(AdminRefusal::Unchanged) } else { Ok(changed) }
         };
         self.change_client(actor, tenant, id, change, details).await

@@ -104,7 +104,7 @@ pub enum Change {
         /// The key that signs its callbacks.
         callback_key: StoredKey,
     },
-    /// Changes a client's roles, state or secrets. The rest of `client` is as it was read.
+    /// Changes a client's roles, state, secrets or account. The rest of `client` is as it was read.
     ChangeClient {
         /// The client after the change.
         client: Box<Client>,

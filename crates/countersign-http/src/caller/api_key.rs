@@ -49,7 +49,8 @@ impl Authenticator {
                 let tenant = known.as_ref().and_then(|key| key.tenant.as_ref());
                 let subject =
                     known.as_ref().map_or(Subject::ApiKeys, |key| Subject::ApiKey(key.id));
-                self.note_refused(EventKind::ApiKeyRefused, tenant, subject, address);
+                let details = vec![("address", address.to_string())];
+                self.note_refused(EventKind::ApiKeyRefused, tenant, subject, details);
             }
         })?;
         self.known.remember(address);

@@ -15,11 +15,12 @@ use countersign_core::port::Keys as _;
 use countersign_core::refusal::{AdminError, AdminRefusal};
 use countersign_core::role::{Role, Roles};
 use countersign_core::secret::Key32;
-use countersign_core::tenant::{Client, ClientSecret, CredentialState};
+use countersign_core::tenant::{Client, ClientSecret, CredentialState, PasswordGrant};
 use serde::{Deserialize, Serialize};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 pub(super) use self::manage::VALID_SECONDS_MAX;
+use self::manage::password::SetPassword;
 use self::manage::{ClientArgs, ClientRole, ListClients};
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
@@ -88,6 +89,16 @@ pub(super) enum Command {
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<ClientRole>,
     },
+    /// Let a client obtain tokens with the name and the password of an account, too.
+    ///
+    /// This is OAuth's grant `password`, at KOBIL's token address; the client authenticates as
+    /// well. It has one account at most. A new password ends the tokens that were obtained with
+    /// the one before.
+    #[command(after_help = "Example:\n  countersign client set-password acme-shop-90c5e04f11 \
+        --tenant acme --account robot")]
+    SetPassword(SetPassword),
+    /// Take a client's account away, and with it the grant and the tokens by password.
+    RemovePassword(ClientArgs),
     /// Lock a client: from its next call on, its secrets and its tokens are refused.
     Lock(ClientArgs),
     /// Unlock a client.
@@ -185,6 +196,8 @@ impl Command {
                 one.rotate_secret(keep_old.map(seconds), valid.map(seconds)).await
             }
             Self::SetRoles { one, roles } => one.set_roles(roles).await,
+            Self::SetPassword(set) => set.run().await,
+            Self::RemovePassword(one) => one.remove_password().await,
             Self::Lock(one) => one.set_state(CredentialState::Locked).await,
             Self::Unlock(one) => one.set_state(CredentialState::Active).await,
             Self::Delete(one) => one.delete().await,
@@ -290,6 +303,7 @@ pub(super) async fn create(
         secret_number: 1,
         secret: ClientSecret { digest: secret_digest(&client_secret), not_after },
         secret_before: None,
+        password: PasswordGrant::default(),
         scopes,
         created_at: now,
     };

@@ -162,7 +162,8 @@ async fn a_device_without_a_socket_polls() {
     openssl_verifies(&signature(&answer, "polled", &jane), &server.tenant_ca());
 }
 
-/// Each start reaches the device in the instant after the answer of its last poll, or while it signs.
+/// Each start reaches the device in the instant after its last poll was answered, or while it
+/// signs.
 #[tokio::test]
 async fn a_device_that_polls_is_online_in_twenty_starts_back_to_back() {
     let server = TestServer::new();

@@ -26,6 +26,7 @@ mod metrics;
 mod operating_page;
 mod operations;
 mod operator_acts;
+mod passwords;
 mod pin_resets;
 mod proxies;
 mod push;

@@ -26,6 +26,9 @@ CREATE TABLE clients (
     secret_not_after        INTEGER, -- the secret's end; NULL: never
     secret_before_digest    BLOB,    -- SHA-256 of the secret before it, while that one is accepted
     secret_before_not_after INTEGER,
+    password_number INTEGER NOT NULL, -- of the newest password, 0 before the first; tokens name it
+    account       TEXT,             -- the account that obtains tokens by password; NULL: none may
+    account_hash  TEXT,             -- its password's Argon2id hash, a PHC string
     scopes        TEXT,             -- the scopes of its tokens, a JSON array; NULL: all scopes
     created_at    INTEGER NOT NULL,
     PRIMARY KEY (tenant, id),

@@ -12,9 +12,17 @@ impl Tables {
         match self.clients.get_mut(&place) {
             Some(found) if found.version == expected => {
                 let Client { roles, state, secret_number, secret, secret_before, .. } = *client;
+                let password = client.password.clone();
                 let before = found.value.clone();
-                found.value =
-                    Client { roles, state, secret_number, secret, secret_before, ..before };
+                found.value = Client {
+                    roles,
+                    state,
+                    secret_number,
+                    secret,
+                    secret_before,
+                    password,
+                    ..before
+                };
                 found.version += 1;
                 Committed::Written
             }

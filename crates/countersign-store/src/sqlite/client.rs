@@ -3,7 +3,7 @@
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::port::{Committed, Listed, Page, StoredKey, TokenKeys, Versioned};
 use countersign_core::role::{Role, Roles};
-use countersign_core::tenant::{Client, ClientSecret, CredentialState};
+use countersign_core::tenant::{Account, Client, ClientSecret, CredentialState, PasswordGrant};
 use rusqlite::{Connection, params};
 
 use super::column::{Columns, json, moment};
@@ -13,11 +13,11 @@ use super::{private_key, tenant};
 /// The columns of a client, in the order in which [`read`] reads them.
 const COLUMNS: &str = "clients.tenant, clients.id, clients.version, clients.name, clients.roles,
     clients.state, clients.secret_number, clients.secret_digest, clients.secret_not_after,
-    clients.secret_before_digest, clients.secret_before_not_after, clients.scopes,
-    clients.created_at,
+    clients.secret_before_digest, clients.secret_before_not_after, clients.password_number,
+    clients.account, clients.account_hash, clients.scopes, clients.created_at,
     (SELECT state <> 'active' FROM tenants WHERE tenants.name = clients.tenant)";
 /// The number of these columns.
-const COLUMN_COUNT: usize = 14;
+const COLUMN_COUNT: usize = 17;
 
 /// A client and its callback key, prepared to be written.
 pub(super) struct Row {
@@ -33,8 +33,9 @@ impl Row {
             .prepare_cached(
                 "INSERT INTO clients (tenant, id, version, name, roles, state, secret_number,
                                       secret_digest, secret_not_after, secret_before_digest,
-                                      secret_before_not_after, scopes, created_at)
-                 VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                                      secret_before_not_after, password_number, account,
+                                      account_hash, scopes, created_at)
+                 VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![
@@ -48,6 +49,9 @@ impl Row {
                 client.secret.not_after.map(moment),
                 client.secret_before.map(|before| before.digest),
                 client.secret_before.and_then(|before| before.not_after).map(moment),
+                client.password.number,
+                client.password.account.as_ref().map(|account| account.name.as_str()),
+                client.password.account.as_ref().map(|account| &account.hash),
                 client.scopes.as_ref().map(json),
                 moment(client.created_at),
             ])?;
@@ -59,7 +63,7 @@ impl Row {
     }
 }
 
-/// Writes a client's roles, state and secrets, if the client has this version.
+/// Writes a client's roles, state, secrets and account, if the client has this version.
 pub(super) fn change(
     sql: &Connection,
     client: &Client,
@@ -69,7 +73,8 @@ pub(super) fn change(
         .prepare_cached(
             "UPDATE clients SET version = version + 1, roles = ?4, state = ?5, secret_number = ?6,
                                 secret_digest = ?7, secret_not_after = ?8,
-                                secret_before_digest = ?9, secret_before_not_after = ?10
+                                secret_before_digest = ?9, secret_before_not_after = ?10,
+                                password_number = ?11, account = ?12, account_hash = ?13
               WHERE tenant = ?1 AND id = ?2 AND version = ?3",
         )?
         .execute(params![
@@ -83,6 +88,9 @@ pub(super) fn change(
             client.secret.not_after.map(moment),
             client.secret_before.map(|before| before.digest),
             client.secret_before.and_then(|before| before.not_after).map(moment),
+            client.password.number,
+            client.password.account.as_ref().map(|account| account.name.as_str()),
+            client.password.account.as_ref().map(|account| &account.hash),
         ])?;
     Ok(if changed == 1 { Committed::Written } else { Committed::Stale })
 }
@@ -168,6 +176,8 @@ fn read(columns: &mut Columns<'_>) -> Result<Versioned<Client>, StoreError> {
     };
     let before = columns.bytes_or_none("secret_before_digest")?;
     let not_after = columns.moment_or_none("secret_before_not_after")?;
+    let password =
+        PasswordGrant { number: columns.next("password_number")?, account: read_account(columns)? };
     let value = Client {
         tenant,
         id,
@@ -177,11 +187,20 @@ fn read(columns: &mut Columns<'_>) -> Result<Versioned<Client>, StoreError> {
         secret_number,
         secret,
         secret_before: before.map(|digest| ClientSecret { digest, not_after }),
+        password,
         scopes: columns.json_or_none("scopes")?,
         created_at: columns.moment("created_at")?,
         tenant_locked: columns.next("tenant")?,
     };
     Ok(Versioned { value, version })
+}
+
+fn read_account(columns: &mut Columns<'_>) -> Result<Option<Account>, StoreError> {
+    let name: Option<String> = columns.next("account")?;
+    let hash: Option<String> = columns.next("account_hash")?;
+    let Some((name, hash)) = name.zip(hash) else { return Ok(None) };
+    let name = name.parse().map_err(|error| columns.corrupt("account", error))?;
+    Ok(Some(Account { name, hash }))
 }
 
 /// Roles as a JSON array of their names.

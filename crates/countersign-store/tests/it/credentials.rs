@@ -8,7 +8,9 @@ use countersign_core::port::{
     TokenKeys,
 };
 use countersign_core::role::{Role, Roles};
-use countersign_core::tenant::{ApiKey, Client, ClientSecret, CredentialState, KeyKind};
+use countersign_core::tenant::{
+    Account, ApiKey, Client, ClientSecret, CredentialState, KeyKind, PasswordGrant,
+};
 use countersign_core::time::Timestamp;
 use countersign_store::Store;
 
@@ -30,6 +32,11 @@ async fn change(store: &Store, change: Change) -> Committed {
     store.change(&acme(), change).await.unwrap()
 }
 
+fn account(number: u32, name: &str) -> PasswordGrant {
+    let account = Account { name: name.parse().unwrap(), hash: "$argon2id$…".into() };
+    PasswordGrant { number, account: Some(account) }
+}
+
 #[tokio::test]
 async fn what_an_operator_may_change_of_a_client_changes_at_the_version_that_was_read() {
     on_every_store(async |store| {
@@ -43,6 +50,7 @@ async fn what_an_operator_may_change_of_a_client_changes_at_the_version_that_was
             name: "not among what may change".into(),
             roles: [Role::People, Role::Enrol].into_iter().collect(),
             state: CredentialState::Locked,
+            password: account(3, "robot"),
             ..made.clone().with_secret(secret, Some(Timestamp(40)))
         };
         let with = |client: &Client, expected| Change::ChangeClient {
@@ -53,16 +61,25 @@ async fn what_an_operator_may_change_of_a_client_changes_at_the_version_that_was
         assert_eq!(change(&store, with(&changed, 1)).await, Committed::Written);
         assert_eq!(change(&store, with(&changed, 1)).await, Committed::Stale);
         let found = read().await;
-        let Client { name, roles, state, secret_number, secret: own, secret_before, .. } =
-            found.value;
+        let Client {
+            name, roles, state, secret_number, secret: own, secret_before, password, ..
+        } = found.value;
+        assert_eq!(password, account(3, "robot"));
         assert_eq!((found.version, name.as_str(), secret_number), (2, "Shop", 2));
         assert_eq!((roles, state, own), (changed.roles, CredentialState::Locked, secret));
         let kept = ClientSecret { digest: [3; 32], not_after: Some(Timestamp(40)) };
         assert_eq!(secret_before, Some(kept));
-        let none = Client { secret_before: None, roles: Roles::NONE, ..changed };
+        let password = PasswordGrant { number: 3, account: None };
+        let none = Client {
+            secret_before: None,
+            roles: Roles::NONE,
+            password: password.clone(),
+            ..changed
+        };
         assert_eq!(change(&store, with(&none, 2)).await, Committed::Written);
         let found = read().await.value;
         assert_eq!((found.secret_before, found.roles), (None, Roles::NONE));
+        assert_eq!(found.password, password);
         let unknown = client("acme", "nobody", "Nobody");
         assert_eq!(change(&store, with(&unknown, 1)).await, Committed::Stale);
     })

@@ -31,7 +31,7 @@ use countersign_core::spec::{
     Recipients, Reference, TransactionSpec,
 };
 use countersign_core::tenant::{
-    Client, ClientSecret, CredentialState, NewTenant, Tenant, TenantState,
+    Client, ClientSecret, CredentialState, NewTenant, PasswordGrant, Tenant, TenantState,
 };
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Event, State, Take, TakeOrigin, Transaction};
@@ -89,6 +89,7 @@ pub(crate) fn client(tenant: &str, id: &str, name: &str) -> Client {
         secret_number: 1,
         secret: ClientSecret { digest: [3; 32], not_after: None },
         secret_before: None,
+        password: PasswordGrant::default(),
         scopes: None,
         created_at: Timestamp(2),
     }

@@ -44,7 +44,7 @@ pub struct Cancel {
 /// value is parsed separately, so that a refusal can name the member.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct StartFields {
+pub(super) struct StartFields {
     transaction_id: Member,
     device_go_online_timeout: Member,
     device_id: Member,
@@ -63,7 +63,7 @@ struct StartFields {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct CancelFields {
+pub(super) struct CancelFields {
     transaction_id: Member,
     device_id: Member,
 }

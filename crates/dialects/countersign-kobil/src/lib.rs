@@ -17,6 +17,8 @@ pub mod activations;
 pub mod body;
 mod context;
 mod devices;
+#[cfg(test)]
+mod page;
 mod render;
 mod routes;
 pub mod users;

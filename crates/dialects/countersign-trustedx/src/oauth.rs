@@ -123,8 +123,8 @@ async fn introspection(
     Ok(Introspection { active: held.is_some(), token: held.map(told) })
 }
 
-/// `GET /.well-known/oauth-authorization-server/trustedx-authserver/oauth/{tenant}`: the metadata of
-/// the tenant's authorization server (RFC 8414). The same behind the issuer's address.
+/// `GET /.well-known/oauth-authorization-server/trustedx-authserver/oauth/{tenant}`: the metadata
+/// of the tenant's authorization server (RFC 8414). The same behind the issuer's address.
 pub(super) async fn metadata(
     State(trustedx): State<TrustedX>,
     Path(named): Path<Metadata>,
@@ -178,7 +178,7 @@ fn told(keys: Result<Response, AuthError>) -> Response {
 #[cfg(test)]
 mod tests {
     use countersign_core::role::{Role, Roles};
-    use countersign_core::tenant::{ClientSecret, CredentialState};
+    use countersign_core::tenant::{ClientSecret, CredentialState, PasswordGrant};
     use countersign_core::time::Timestamp;
 
     use super::*;
@@ -194,6 +194,7 @@ mod tests {
             secret_number: 1,
             secret: ClientSecret { digest: [0; 32], not_after: None },
             secret_before: None,
+            password: PasswordGrant::default(),
             scopes: scopes.map(|all| all.iter().map(ToString::to_string).collect()),
             created_at: Timestamp(0),
         }

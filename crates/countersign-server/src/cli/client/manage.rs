@@ -1,5 +1,7 @@
 //! The clients in the ledger: list, show, lock, unlock, set roles, delete, and replace a secret.
 
+pub(in crate::cli) mod password;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -64,6 +66,8 @@ struct ClientView {
     state: &'static str,
     /// The scopes of its tokens; null for all.
     scopes: Option<Vec<String>>,
+    /// The account with which it obtains tokens by password; null if it may not.
+    password_account: Option<String>,
     /// When its secret ends; null for never.
     secret_expires_at: Option<String>,
     /// When the secret before it ends; null if only one is accepted.
@@ -241,6 +245,7 @@ impl ClientView {
             roles: client.roles.iter().map(Role::as_str).collect(),
             state: client.state.as_str(),
             scopes: client.scopes.clone(),
+            password_account: client.password.account.as_ref().map(|own| own.name.to_string()),
             secret_expires_at: client.secret.not_after.map(time_format::exact),
             old_secret_expires_at: before
                 .and_then(|before| before.not_after)
@@ -263,6 +268,9 @@ fn print(admin: &Admin, client: &Client) -> anyhow::Result<()> {
             ("scopes", view.scopes.as_ref().map_or("all".to_owned(), |own| own.join(" "))),
             ("secret ends", or(&view.secret_expires_at, "never")),
         ];
+        if let Some(account) = &view.password_account {
+            entries.push(("tokens by password of", account.clone()));
+        }
         if let Some(end) = &view.old_secret_expires_at {
             entries.push(("old secret ends", end.clone()));
         }

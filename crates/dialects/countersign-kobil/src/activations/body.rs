@@ -21,7 +21,7 @@ pub struct NewCode {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ActivationFields {
+pub(crate) struct ActivationFields {
     activation_code: Option<Box<RawValue>>,
     activation_not_after: Option<Box<RawValue>>,
     secret: Option<Box<RawValue>>,

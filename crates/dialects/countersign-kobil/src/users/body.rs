@@ -56,7 +56,7 @@ impl From<BadBody> for BadUser {
 /// The vendor writes some of the names with a capital letter; both spellings are accepted.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct UserFields {
+pub(crate) struct UserFields {
     username: Option<Box<RawValue>>,
     first_name: Option<Box<RawValue>>,
     last_name: Option<Box<RawValue>>,

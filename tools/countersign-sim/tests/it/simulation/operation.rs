@@ -17,7 +17,9 @@ use countersign_core::refusal::{Error, Fault, Refusal};
 use countersign_core::role::Roles;
 use countersign_core::secret::Secret;
 use countersign_core::spec::SignatureFormat;
-use countersign_core::tenant::{ApiKey, Client, ClientSecret, CredentialState, KeyKind};
+use countersign_core::tenant::{
+    ApiKey, Client, ClientSecret, CredentialState, KeyKind, PasswordGrant,
+};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, End, Transaction};
 use countersign_sim::{Phone, RAW, RandomFaults, pin_digest};
@@ -389,6 +391,7 @@ fn new_client(phone: &Phone, number: u32, now: Timestamp) -> Client {
         secret_number: 1,
         secret: ClientSecret { digest: [0; 32], not_after: None },
         secret_before: None,
+        password: PasswordGrant::default(),
         scopes: None,
         created_at: now,
     }
