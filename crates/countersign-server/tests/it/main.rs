@@ -31,6 +31,7 @@ mod quotas;
 mod receiver;
 mod revocation;
 mod roles;
+mod server_certificate;
 mod soap;
 mod tenant_states;
 mod test_device;
