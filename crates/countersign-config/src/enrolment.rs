@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use countersign_core::port::RowsMax;
+
 use super::layers::Layers;
 
 /// The `[enrolment]` section.
@@ -15,6 +17,8 @@ pub struct EnrolmentConfig {
     pub tries_per_address_per_minute: u32,
     /// Wrong codes accepted for one user in an hour, from all addresses together.
     pub tries_per_user_per_hour: u32,
+    /// The maximum of users and devices of a tenant.
+    pub rows_max: RowsMax,
 }
 
 impl EnrolmentConfig {
@@ -28,6 +32,10 @@ impl EnrolmentConfig {
                 .take("enrolment.tries_per_address_per_minute")
                 .count()?,
             tries_per_user_per_hour: layers.take("enrolment.tries_per_user_per_hour").count()?,
+            rows_max: RowsMax {
+                users: layers.take("enrolment.users_per_tenant_max").count()?.into(),
+                devices: layers.take("enrolment.devices_per_tenant_max").count()?.into(),
+            },
         })
     }
 }

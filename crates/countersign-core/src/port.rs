@@ -15,7 +15,7 @@ mod reader;
 use std::sync::Arc;
 
 pub use commit::{
-    Change, Commit, Committed, Preconditions, StoredMax, TokenKeyChange, TransactionChange,
+    Change, Commit, Committed, Preconditions, RowsMax, StoredMax, TokenKeyChange, TransactionChange,
 };
 pub use keys::{CallbackMacs, Keys, Signer};
 pub use ledger::Ledger;

@@ -235,6 +235,12 @@ pub enum UserRefusal {
     /// The user has the maximum of usable activation codes.
     #[error("the user has too many activation codes")]
     ManyCodes,
+    /// The tenant has the maximum of users.
+    #[error("the tenant has as many users as it may have")]
+    ManyUsers,
+    /// The tenant has the maximum of devices, retired ones included.
+    #[error("the tenant has as many devices as it may have, retired ones included")]
+    ManyDevices,
     /// The activation code would expire at once, or later than is allowed.
     #[error("the activation code must expire within a year from now")]
     BadExpiry,
@@ -368,6 +374,8 @@ impl Refusal for UserRefusal {
             Self::Unchanged => "unchanged",
             Self::UnknownCode => "unknown_code",
             Self::ManyCodes => "many_codes",
+            Self::ManyUsers => "many_users",
+            Self::ManyDevices => "many_devices",
             Self::BadExpiry => "bad_expiry",
         }
     }

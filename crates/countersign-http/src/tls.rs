@@ -10,14 +10,13 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use anyhow::Context as _;
-use countersign_core::time::Timestamp;
 use countersign_store::private;
 use rustls::crypto::CryptoProvider;
-use rustls::server::ResolvesServerCert;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -53,11 +52,11 @@ fn resolver(
     config: &ServerConfig,
     data: &Path,
     now: SystemTime,
-) -> anyhow::Result<Option<Arc<dyn ResolvesServerCert>>> {
+) -> anyhow::Result<Option<Arc<dyn UsedCertificates>>> {
     Ok(match &config.tls {
         Tls::InFront => None,
         Tls::Files { certificate, key } => {
-            Some(Arc::new(SingleCertAndKey::from(load(certificate, key)?)))
+            Some(Arc::new(FileCertificates(Arc::new(load(certificate, key)?))))
         }
         Tls::Own => {
             let own = Own::in_directory(&data.join("tls"), &config.lifetimes);
@@ -76,23 +75,26 @@ fn server_config(certificates: Arc<dyn ResolvesServerCert>) -> Arc<rustls::Serve
     Arc::new(tls)
 }
 
-/// The end of the certificate that the server presents; `None` if a proxy ends TLS. `data` is the
-/// data directory.
-///
-/// # Errors
-/// Names the file that is unreadable or invalid.
-pub fn certificate_end(config: &ServerConfig, data: &Path) -> anyhow::Result<Option<Timestamp>> {
-    let own = data.join("tls/server.pem");
-    let file = match &config.tls {
-        Tls::InFront => return Ok(None),
-        Tls::Files { certificate, .. } => certificate,
-        Tls::Own => &own,
-    };
-    let certificate = CertificateDer::from_pem_file(file)
-        .with_context(|| format!("cannot read certificates (PEM) from {}", file.display()))?;
-    let end = own::end_of(&certificate).with_context(|| file.display().to_string())?;
-    let since_epoch = end.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(Some(Timestamp::of_seconds(since_epoch.as_secs())))
+/// Certificates in use.
+trait UsedCertificates: ResolvesServerCert {
+    /// The chain that a client is given, unless it names a subdomain with one of its own.
+    fn shared(&self) -> Arc<CertifiedKey>;
+}
+
+/// Certificates from elsewhere, as they were read.
+#[derive(Debug)]
+struct FileCertificates(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for FileCertificates {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.shared())
+    }
+}
+
+impl UsedCertificates for FileCertificates {
+    fn shared(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0)
+    }
 }
 
 /// Checks that no other user can read a private key's file.

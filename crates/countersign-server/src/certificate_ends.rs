@@ -6,14 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_config::{CertificatesConfig, ServerConfig, StoreConfig};
+use countersign_config::CertificatesConfig;
 use countersign_core::Fault;
 use countersign_core::id::TenantName;
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{CertificateEnds, Listed, Page};
 use countersign_core::tenant::TenantState;
 use countersign_core::time::Timestamp;
-use countersign_http::{time_format, tls};
+use countersign_http::time_format;
+use countersign_http::tls::Certificates;
 use countersign_node::task::Shutdown;
 use countersign_node::{Core, log};
 use metrics::gauge;
@@ -31,11 +32,11 @@ const ENDING: &str = "countersign_certificates_ending";
 /// The earliest end of a certificate that has not ended.
 const FIRST_END: &str = "countersign_certificate_first_end_timestamp_seconds";
 
-/// The parts of the configuration that certificates depend on.
+/// The rules for certificates, and the server's own.
 pub(crate) struct Watched {
     pub(crate) certificates: CertificatesConfig,
-    pub(crate) server: ServerConfig,
-    pub(crate) store: StoreConfig,
+    /// The certificates that the server uses; `None` if a proxy ends TLS.
+    pub(crate) used: Option<Certificates>,
 }
 
 /// Sets the gauges and warns of ends, until the shutdown begins.
@@ -81,10 +82,18 @@ async fn look(core: &Core, watched: &Watched, warns: bool) -> Result<(), Fault> 
         );
     }
 
-    match tls::certificate_end(&watched.server, &watched.store.data) {
-        Ok(None) => {}
-        Ok(Some(end)) => {
-            let until = now + watched.certificates.warn;
+    if let Some(used) = &watched.used {
+        tell_server(used, now, watched.certificates.warn, warns);
+    }
+    Ok(())
+}
+
+/// Sets the gauges of the certificate that the server uses, and warns of its end if that comes
+/// within `warn`.
+pub(crate) fn tell_server(used: &Certificates, now: Timestamp, warn: Duration, warns: bool) {
+    match used.end() {
+        Ok(end) => {
+            let until = now + warn;
             set("server", ends([end].into_iter(), now, until));
             if warns && end <= until {
                 let at = time_format::brief(end);
@@ -93,7 +102,6 @@ async fn look(core: &Core, watched: &Watched, warns: bool) -> Result<(), Fault> 
         }
         Err(error) => warn!("The end of the server's certificate cannot be read: {error:#}"),
     }
-    Ok(())
 }
 
 /// The tenants, with the end of the authority that issues their certificates.

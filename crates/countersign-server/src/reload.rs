@@ -15,6 +15,7 @@ use countersign_node::task::Shutdown;
 use tracing::{error, info, warn};
 use tracing_subscriber::filter::Targets;
 
+use crate::certificate_ends;
 use crate::observe::LogLevel;
 use crate::service_manager::ServiceManager;
 
@@ -75,6 +76,8 @@ impl Reload {
         if let Some(certificates) = &self.certificates {
             let (server, data) = (&config.server, &self.config.store.data);
             tell("certificates", certificates.reload(server, data, clock::system_time(now)));
+            let warn = self.config.certificates.warn;
+            certificate_ends::tell_server(certificates, now, warn, true);
         }
         tell("trusted authorities", self.trust.reload(&config));
         self.pushes.reload(&config.push);

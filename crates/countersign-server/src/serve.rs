@@ -116,7 +116,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
         overrides,
         config: config.clone(),
         log,
-        certificates,
+        certificates: certificates.clone(),
         trust: callers.trust.clone(),
         pushes: callers.pushes.clone(),
         manager: manager.clone(),
@@ -124,7 +124,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     };
     reload.at_hangup(&tasks)?;
     serve_health(&config, &store, &core, &system, listener.limit(), &tasks)?;
-    spawn_workers(&config, &core, &store, callers, &tasks);
+    spawn_workers(&config, &core, &store, callers, certificates, &tasks);
     // About a second, in which a used device token would not be distinguishable from an unused one.
     tokio::time::sleep(core.now().until(devices.opens_at())).await;
     let tidier = tidy(authenticator, devices, phones, system, tasks.clone());
@@ -225,6 +225,7 @@ fn spawn_workers(
     core: &Arc<Core>,
     store: &Store,
     callers: Callers,
+    used: Option<Certificates>,
     tasks: &Shutdown,
 ) {
     let checking = callers.pushes.clone().check(core.now());
@@ -239,11 +240,7 @@ fn spawn_workers(
     let history = history::work(Arc::clone(core), tasks.clone());
     tasks.spawn("history of refused calls", Criticality::Essential, history);
     tasks.spawn("sweeper", Criticality::Essential, sweep(Arc::clone(core), tasks.clone()));
-    let watched = certificate_ends::Watched {
-        certificates: config.certificates.clone(),
-        server: config.server.clone(),
-        store: config.store.clone(),
-    };
+    let watched = certificate_ends::Watched { certificates: config.certificates.clone(), used };
     let watching = certificate_ends::watch(Arc::clone(core), watched, tasks.clone());
     tasks.spawn("ends of certificates", Criticality::Essential, watching);
 }
@@ -315,6 +312,7 @@ pub(crate) fn policy(config: &Config) -> Policy {
         open_per_user_max: config.transactions.open_per_user_max,
         start_rates: config.transactions.start_rates,
         stored_max: config.transactions.stored_max,
+        rows_max: config.enrolment.rows_max,
         push: config.push.policy,
     }
 }

@@ -209,8 +209,9 @@ async fn enrol(
 ) -> anyhow::Result<Keys> {
     let (name, now) = (format!("user-{number}").parse::<UserName>()?, now()?);
     let (of, user) = (tenant.name.clone(), name.clone());
-    let id = UserId::drawn(u128::from(number));
-    write(store, Change::CreateUser { tenant: of, user, id, profile: None, at: now }).await?;
+    let (id, profile, at) = (UserId::drawn(u128::from(number)), None, now);
+    let users_max = u64::MAX;
+    write(store, Change::CreateUser { tenant: of, user, id, profile, at, users_max }).await?;
     let user =
         store.read().user(&tenant.name, &name).await?.context("the new user was not found")?;
     let activation = Activation {
@@ -226,7 +227,8 @@ async fn enrol(
         state: ActivationState::Open,
     };
     let (new, expected) = (Box::new(activation.clone()), user.value.activations_made);
-    write(store, Change::CreateActivation { activation: new, expected }).await?;
+    let devices_max = u64::MAX;
+    write(store, Change::CreateActivation { activation: new, expected, devices_max }).await?;
     let (mut device, mut keys, key) = device(certify, tenant, &user.value)?;
     if is_woken {
         let token = format!("{:032x}{:032x}", draw(), draw());
@@ -243,7 +245,7 @@ async fn enrol(
         device,
         keys: vec![key],
     };
-    write(store, Change::Enrol(Box::new(enrolment))).await?;
+    write(store, Change::Enrol { enrolment: Box::new(enrolment), devices_max }).await?;
     Ok(keys)
 }
 

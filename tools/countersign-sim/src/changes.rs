@@ -130,7 +130,8 @@ pub trait Changes: Ledger {
     ) -> impl Future<Output = Answer> + Send {
         let profile = profile.map(str::to_owned);
         let (of, user, id) = (tenant.clone(), user.clone(), UserId::drawn(u128::from(at.0)));
-        self.change(tenant, Change::CreateUser { tenant: of, user, id, profile, at })
+        let users_max = u64::MAX;
+        self.change(tenant, Change::CreateUser { tenant: of, user, id, profile, at, users_max })
     }
 
     /// See [`Change::SetLockState`].
@@ -183,14 +184,16 @@ pub trait Changes: Ledger {
         expected: u32,
     ) -> impl Future<Output = Answer> + Send {
         let tenant = activation.tenant.clone();
-        let change = Change::CreateActivation { activation: Box::new(activation), expected };
+        let (activation, devices_max) = (Box::new(activation), u64::MAX);
+        let change = Change::CreateActivation { activation, expected, devices_max };
         async move { self.change(&tenant, change).await }
     }
 
     /// See [`Change::Enrol`].
     fn enrol(&self, enrolment: Enrolment) -> impl Future<Output = Answer> + Send {
         let tenant = enrolment.device.tenant.clone();
-        async move { self.change(&tenant, Change::Enrol(Box::new(enrolment))).await }
+        let (enrolment, devices_max) = (Box::new(enrolment), u64::MAX);
+        async move { self.change(&tenant, Change::Enrol { enrolment, devices_max }).await }
     }
 
     /// See [`Change::AddIdentity`].

@@ -14,6 +14,7 @@ use countersign_core::port::{
     Settle, Settled, Snapshot, TransactionChange,
 };
 use countersign_core::push_policy::PushSnapshot;
+use countersign_core::tenant::TenantState;
 use countersign_core::time::Timestamp;
 use countersign_core::user::LockState;
 use countersign_core::{Fault, for_each_ledger_method};
@@ -62,6 +63,15 @@ pub enum Written {
     Commit(Box<TransactionChange>),
     /// A user's lock state.
     LockState(TenantName, UserName, LockState),
+    /// A tenant's state.
+    Tenant(TenantName, TenantState),
+    /// A batch of the rows of a tenant is gone, or all rows that go.
+    TenantRemoved {
+        /// The tenant.
+        tenant: TenantName,
+        /// Whether its deletion is complete.
+        is_complete: bool,
+    },
     /// A device after a change.
     Device(Box<Device>),
     /// The settlement of a delivery, if its lease was the latest one.
@@ -98,7 +108,7 @@ impl<S, I: Interference> FaultyStore<S, I> {
         self.tape.lock().unwrap_or_else(PoisonError::into_inner).push(written);
     }
 
-    fn note_change(&self, change: Change) {
+    fn note_change(&self, change: Change, answer: Committed) {
         let lock_state = |of: &Device, lock_state| {
             Written::LockState(of.tenant.clone(), of.user.clone(), lock_state)
         };
@@ -106,6 +116,13 @@ impl<S, I: Interference> FaultyStore<S, I> {
             Change::Transaction(change) => self.note(Written::Commit(change)),
             Change::SetLockState { tenant, user, lock_state, .. } => {
                 self.note(Written::LockState(tenant, user, lock_state));
+            }
+            Change::SetTenantState { tenant, state, .. } => {
+                self.note(Written::Tenant(tenant, state));
+            }
+            Change::DeleteTenant { tenant, .. } => {
+                let is_complete = answer == Committed::Written;
+                self.note(Written::TenantRemoved { tenant, is_complete });
             }
             Change::ChangeDevice { device, .. } => self.note(Written::Device(device)),
             Change::ChangePin { device, lock_state: changed, .. } => {
@@ -207,7 +224,7 @@ impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
             let change = commit.change.clone();
             let answer = self.inner.commit(commit).await?;
             match answer {
-                Committed::Written => self.note_change(change),
+                Committed::Written | Committed::More => self.note_change(change, answer),
                 Committed::Stale => {
                     self.races_lost.fetch_add(1, Ordering::Relaxed);
                 }

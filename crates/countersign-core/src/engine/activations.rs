@@ -15,7 +15,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// meanwhile, so that the maximum of open codes holds even if many are created at once.
     ///
     /// # Errors
-    /// Refuses an unknown user, and a code that [`Activation::check_limits`] refuses.
+    /// Refuses an unknown user, a code that [`Activation::check_limits`] refuses, and a tenant with
+    /// the maximum of devices.
     pub async fn create_activation(
         &self,
         actor: &Actor,
@@ -37,9 +38,12 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 vec![("user", name.to_string())],
             );
             let (created, expected) = (Box::new(activation.clone()), user.activations_made);
-            let change = Change::CreateActivation { activation: created, expected };
-            if self.commit(change, vec![event]).await? == Committed::Written {
-                return Ok(());
+            let devices_max = self.policy.rows_max.devices;
+            let change = Change::CreateActivation { activation: created, expected, devices_max };
+            match self.commit(change, vec![event]).await? {
+                Committed::Written => return Ok(()),
+                Committed::TenantFull => return Err(UserRefusal::ManyDevices.into()),
+                _ => {}
             }
         }
         Err(lost_every_race())

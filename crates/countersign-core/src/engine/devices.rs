@@ -62,7 +62,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Enrols a device with an activation whose code it has proved.
     ///
     /// # Errors
-    /// Refuses a user who has the maximum of devices, and a public key that belongs, or belonged,
+    /// Refuses a user or a tenant that has the maximum of devices, and a public key that belongs, or belonged,
     /// to another identity.
     pub async fn enrol(&self, enrolment: Enrolment) -> Result<Enrolled, EnrolError> {
         let device = &enrolment.device;
@@ -80,12 +80,15 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             Subject::Device(device.id),
             vec![("user", device.user.to_string()), ("activation", activation)],
         );
-        match self.commit(Change::Enrol(Box::new(enrolment)), vec![event]).await? {
+        let (enrolment, devices_max) = (Box::new(enrolment), self.policy.rows_max.devices);
+        let change = Change::Enrol { enrolment, devices_max };
+        match self.commit(change, vec![event]).await? {
             Committed::Written => {
                 self.notifier.notify(Notification::DeviceAdded(added));
                 Ok(Enrolled::Done)
             }
             Committed::KeyUsed => Err(EnrolRefusal::KeyUsed.into()),
+            Committed::TenantFull => Err(EnrolRefusal::NotActivated.into()),
             _ => Ok(Enrolled::Stale),
         }
     }

@@ -79,7 +79,7 @@ use crate::id::{DeliveryId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, PURGE_MAX, SWEEP_MAX};
 use crate::port::{
     Change, Clock, Commit, Committed, Due, Entropy, Handle, Ledger, Notification, Notifier,
-    Preconditions, Purge, StoredMax, TransactionChange, Versioned,
+    Preconditions, Purge, RowsMax, StoredMax, TransactionChange, Versioned,
 };
 use crate::push_policy::PushPolicy;
 use crate::refusal::{CancelError, CancelRefusal, Error, Fault};
@@ -100,6 +100,8 @@ pub struct Policy {
     pub start_rates: StartRates,
     /// The maximum of bytes that stored transactions may occupy.
     pub stored_max: StoredMax,
+    /// The maximum of users and devices of a tenant.
+    pub rows_max: RowsMax,
     /// The devices that are pushed, and the wait before.
     pub push: PushPolicy,
 }

@@ -18,7 +18,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Creates a user. `profile` is [`User::profile`](crate::user::User::profile).
     ///
     /// # Errors
-    /// Refuses a name that exists already.
+    /// Refuses a name that exists already, and a tenant with the maximum of users.
     pub async fn create_user(
         &self,
         actor: &Actor,
@@ -39,9 +39,11 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             id: UserId::drawn(self.random_u128()),
             profile: profile.map(str::to_owned),
             at: event.at,
+            users_max: self.policy.rows_max.users,
         };
         match self.commit(change, vec![event]).await? {
             Committed::Written => Ok(()),
+            Committed::TenantFull => Err(UserRefusal::ManyUsers.into()),
             _ => Err(UserRefusal::Exists.into()),
         }
     }

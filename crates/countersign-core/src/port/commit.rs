@@ -162,6 +162,8 @@ pub enum Change {
         profile: Option<String>,
         /// When the user is created.
         at: Timestamp,
+        /// See [`RowsMax::users`]; beyond it, the answer is [`Committed::TenantFull`].
+        users_max: u64,
     },
     /// Sets a user's lock state.
     SetLockState {
@@ -219,6 +221,8 @@ pub enum Change {
         activation: Box<Activation>,
         /// The user's count of activations created before.
         expected: u32,
+        /// See [`RowsMax::devices`]; beyond it, the answer is [`Committed::TenantFull`].
+        devices_max: u64,
     },
     /// Removes an activation, used or not. It is stale if there is none of that id.
     DeleteActivation {
@@ -232,7 +236,12 @@ pub enum Change {
     /// A public key belongs to one identity of a tenant for good. The digest of each key, and the
     /// serial number of each certificate that the tenant's authority issued, are written in the
     /// same commit. They are never removed, even if the identity, its device or its user is.
-    Enrol(Box<Enrolment>),
+    Enrol {
+        /// The device, and the rows on which its enrolment was decided.
+        enrolment: Box<Enrolment>,
+        /// See [`RowsMax::devices`]; beyond it, the answer is [`Committed::TenantFull`].
+        devices_max: u64,
+    },
     /// Adds an identity to a device. Keys and serial numbers are recorded as for an enrolment.
     AddIdentity(Box<Addition>),
     /// Renews the certificate of an identity. The key and the serial number are recorded as for an
@@ -281,7 +290,7 @@ impl Change {
             Self::ChangePin { .. } => "changing a PIN",
             Self::CreateActivation { .. } => "creating an activation",
             Self::DeleteActivation { .. } => "deleting an activation",
-            Self::Enrol(_) => "enrolling a device",
+            Self::Enrol { .. } => "enrolling a device",
             Self::AddIdentity(_) => "adding an identity",
             Self::RenewIdentity(_) => "renewing a certificate",
             Self::Replay { .. } => "replaying deliveries",
@@ -343,6 +352,21 @@ impl StoredMax {
     pub const NONE: Self = Self { client: u64::MAX, tenant: u64::MAX };
 }
 
+/// The maximum of rows of a tenant that no retention removes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RowsMax {
+    /// The maximum of users.
+    pub users: u64,
+    /// The maximum of devices, retired ones included: they stay for the evidence of what they
+    /// signed.
+    pub devices: u64,
+}
+
+impl RowsMax {
+    /// No maximum.
+    pub const NONE: Self = Self { users: u64::MAX, devices: u64::MAX };
+}
+
 /// The versions of the rows on which a decision depends. They enforce locks: a lock that was
 /// acknowledged before the commit has changed a version, so that the commit is stale. A commit that
 /// depends on any of them is stale too if the tenant is not active.
@@ -384,6 +408,7 @@ pub enum Committed {
     SignatureUsed,
     /// The client's stored transactions occupy the maximum of bytes.
     ClientFull,
-    /// The tenant's stored transactions occupy the maximum of bytes.
+    /// The tenant's stored transactions occupy the maximum of bytes, or the tenant has the maximum
+    /// of rows of the kind that the change adds.
     TenantFull,
 }

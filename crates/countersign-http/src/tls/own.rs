@@ -28,6 +28,7 @@ use tracing::{error, info};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{NameConstraints as PkixConstraints, SubjectAltName};
 
+use super::UsedCertificates;
 use countersign_node::authority::certificate_serial;
 use countersign_node::clock::{System, system_time};
 
@@ -225,6 +226,12 @@ impl ResolvesServerCert for OwnCertificates {
         let current = self.current(system_time(self.clock.now()));
         let named = hello.server_name().and_then(|name| current.certificate_for(name));
         Some(named.map_or_else(|| current.shared.clone(), Arc::new))
+    }
+}
+
+impl UsedCertificates for OwnCertificates {
+    fn shared(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.current.read().shared)
     }
 }
 

@@ -2,18 +2,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use countersign_core::time::Timestamp;
 use parking_lot::RwLock;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::{UsedCertificates, own};
 use countersign_config::ServerConfig;
 
 /// The server's certificates. A handshake uses those of its moment. Clones are the same ones.
 #[derive(Clone, Debug)]
-pub struct Certificates(Arc<RwLock<Arc<dyn ResolvesServerCert>>>);
+pub struct Certificates(Arc<RwLock<Arc<dyn UsedCertificates>>>);
 
 impl Certificates {
     /// Loads the certificates as configured; `None` if a proxy ends TLS. `data` is the data
@@ -30,6 +32,11 @@ impl Certificates {
         Ok(loaded.map(|loaded| Self(Arc::new(RwLock::new(loaded)))))
     }
 
+    #[cfg(test)]
+    pub(super) fn of(own: own::OwnCertificates) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(own))))
+    }
+
     /// Loads them again. If that fails, those in use stay.
     ///
     /// # Errors
@@ -43,6 +50,18 @@ impl Certificates {
         let loaded = super::resolver(config, data, now)?;
         *self.0.write() = loaded.context("`server.tls` cannot change while the server runs")?;
         Ok(())
+    }
+
+    /// The end of the certificate in use, which may differ from the file's: a file that changed is
+    /// not read until a reload, and one that cannot be used is not used.
+    ///
+    /// # Errors
+    /// If the certificate cannot be parsed.
+    pub fn end(&self) -> anyhow::Result<Timestamp> {
+        let shared = self.0.read().shared();
+        let end = own::end_of(&shared.cert[0])?;
+        let since_epoch = end.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Timestamp::of_seconds(since_epoch.as_secs()))
     }
 
     /// The setup of rustls with these certificates.

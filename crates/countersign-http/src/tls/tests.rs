@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use der::{Decode as _, DecodePem as _};
 
@@ -89,9 +89,9 @@ fn a_running_server_renews_its_certificate_before_the_end_and_uses_it_at_once() 
     let renewed = certificates.shared_at(due + DAY);
     assert_ne!(renewed, first);
     assert_eq!(certificates.shared_at(due + DAY), renewed, "it is renewed once");
-    let end = certificate_end(&config(), data.path()).unwrap().unwrap();
+    let end = Certificates::of(certificates).end().unwrap();
     let expected = (due + DAY + SERVER_LIFE).duration_since(UNIX_EPOCH).unwrap();
-    assert_eq!(end.seconds(), expected.as_secs(), "the file has the renewed one");
+    assert_eq!(end.seconds(), expected.as_secs(), "the end of the renewed one");
     assert_eq!(ca, read(data.path(), "ca.pem"));
 }
 
@@ -110,8 +110,8 @@ fn the_lifetime_of_the_servers_certificate_is_as_configured() {
     let (data, start) = (tempfile::tempdir().unwrap(), now());
     let mut short = config();
     short.lifetimes.server = 3 * DAY;
-    prepare(&short, data.path(), start).unwrap();
-    let end = certificate_end(&short, data.path()).unwrap().unwrap();
+    let certificates = Certificates::load(&short, data.path(), start).unwrap().unwrap();
+    let end = certificates.end().unwrap();
     assert_eq!(end.seconds(), (start + 3 * DAY).duration_since(UNIX_EPOCH).unwrap().as_secs());
     let first = read(data.path(), "server.pem");
     prepare(&short, data.path(), start + DAY).unwrap();

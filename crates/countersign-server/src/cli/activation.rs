@@ -280,6 +280,10 @@ pub(super) async fn create(
             "user {user} of {tenant} has {ACTIVATIONS_PER_USER_MAX} usable activation codes, and no \
              more may be made until one is used or has expired"
         ),
+        Err(UserError::Refused(UserRefusal::ManyDevices)) => bail!(
+            "tenant {tenant} has as many devices, retired ones included, as \
+             `[enrolment] devices_per_tenant_max` allows: raise it"
+        ),
         Err(error) => Err(error.into()),
     }
 }

@@ -1,6 +1,6 @@
 //! `countersign user …`.
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::Subcommand;
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::port::all_pages;
@@ -278,6 +278,10 @@ pub(super) async fn create(
     match admin.core.create_user(&admin.actor, tenant, user, None).await {
         Ok(()) => Ok(true),
         Err(UserError::Refused(UserRefusal::Exists)) => Ok(false),
+        Err(UserError::Refused(UserRefusal::ManyUsers)) => bail!(
+            "tenant {tenant} has as many users as `[enrolment] users_per_tenant_max` allows: delete \
+             some, or raise it"
+        ),
         Err(error) => Err(error.into()),
     }
 }

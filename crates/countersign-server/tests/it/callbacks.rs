@@ -1,5 +1,6 @@
 //! Callbacks: results arrive despite failures, and forbidden addresses are not called.
 
+mod counted;
 mod examples;
 mod fairness;
 mod load;

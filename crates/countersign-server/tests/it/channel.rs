@@ -25,6 +25,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::Response;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
+use crate::metrics::{scraped, value};
 use crate::test_device::TestDevice;
 use crate::test_server::{TestServer, payment};
 
@@ -239,6 +240,12 @@ async fn an_address_is_known_after_each_way_of_authentication() {
         };
         assert_eq!(is_known, way != "none", "{way}");
         assert_eq!(server.readiness().await, 503, "no stranger gets a connection");
+        let counted = scraped(&server).await;
+        let refused = ["address_share", "reserved"].map(|reason| {
+            let name = "countersign_connections_refused_total";
+            value(&counted, &format!("{name}{{reason=\"{reason}\"}}")).unwrap()
+        });
+        assert!(refused.iter().sum::<f64>() >= 1.0, "{refused:?}");
         drop((strangers, channel));
     }
 }

@@ -35,6 +35,7 @@ mod readme;
 mod receiver;
 mod revocation;
 mod roles;
+mod server_certificate;
 mod soap;
 mod tenant_states;
 mod test_device;

@@ -2,11 +2,12 @@
 
 use std::process::Command;
 
+use countersign_device::{Code, KeyKind, PhoneFile, enrol};
 use futures_util::future::join_all;
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::test_device::TestDevice;
+use crate::test_device::{TestDevice, enrolment};
 use crate::test_server::{BINARY, TestServer, payment, read};
 
 impl TestServer {
@@ -124,3 +125,39 @@ async fn a_name_that_does_not_look_like_what_it_is_is_refused_at_every_door() {
     let again = server.cli(&["user", "create", "Ju\u{308}rgen", "--tenant", "acme"]);
     assert!(again.unwrap_err().stderr.contains("already"));
 }
+
+#[tokio::test]
+async fn a_tenant_gets_no_more_users_and_devices_than_it_may_have() {
+    let server = TestServer::configured(
+        "[enrolment]\nusers_per_tenant_max = 2\ndevices_per_tenant_max = 2\n",
+    );
+    server.user("jane");
+    server.user("joe");
+    let third = server.cli(&["user", "create", "ann", "--tenant", "acme"]).unwrap_err();
+    assert!(third.stderr.contains("users_per_tenant_max"), "{}", third.stderr);
+    let body = json!({"username": "ann"});
+    let (status, said) = server.call(Method::POST, "v3_user", Some(&body)).await;
+    assert_eq!((status, &said["status"]), (StatusCode::TOO_MANY_REQUESTS, &json!(BUSY)), "{said}");
+    assert!(said["message"].as_str().unwrap().contains("as many users as it may have"), "{said}");
+    server.cli(&["user", "delete", "joe", "--tenant", "acme"]).unwrap();
+    let (status, said) = server.call(Method::POST, "v3_user", Some(&body)).await;
+    assert_eq!(status, StatusCode::CREATED, "{said}");
+
+    // Retired devices count.
+    let early = server.code("jane");
+    let first = TestDevice::enrolled(&server, "jane", None).await;
+    let device = first.phone().device_id.to_string();
+    server.cli(&["device", "delete", &device, "--tenant", "acme"]).unwrap();
+    TestDevice::enrolled(&server, "ann", None).await;
+    let code = server.cli(&["activation", "create", "jane", "--tenant", "acme"]).unwrap_err();
+    assert!(code.stderr.contains("devices_per_tenant_max"), "{}", code.stderr);
+    let body = json!({"activationCode": "12345678"});
+    let (status, said) = server.call(Method::POST, "v3_activationcode/jane/", Some(&body)).await;
+    assert_eq!((status, &said["status"]), (StatusCode::TOO_MANY_REQUESTS, &json!(BUSY)), "{said}");
+    let file = PhoneFile::at(server.path().join("late.json"));
+    let late = enrolment(&server, "jane", &early, None, KeyKind::default());
+    let late = enrol(&file, &late).await.unwrap_err();
+    assert_eq!(late.code(), Some(Code::EnrolmentRefused), "a code from before the limit");
+}
+
+const BUSY: &str = "TOO_MANY_REQUESTS";

@@ -11,6 +11,8 @@ CREATE TABLE tenants (
     token_key_before           BLOB,        -- the public key before it, while its tokens are accepted
     token_key_before_not_after INTEGER,     -- the end of that time
     users_made            INTEGER NOT NULL, -- the next user's serial base is one more
+    users                 INTEGER NOT NULL, -- the rows of its users, for the quota
+    devices               INTEGER NOT NULL, -- the rows of its devices, retired ones included
     created_at            INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

@@ -64,8 +64,8 @@ impl Tables {
             Change::SetApiKeyState { id, state } => Ok(self.set_key_state(id, state)),
             Change::DeleteApiKey { id } => Ok(self.delete_key(id)),
             Change::DeleteActivation { tenant, id } => Ok(self.delete_activation(&tenant, id)),
-            Change::CreateUser { tenant, user, id, profile, at } => {
-                self.create_user(&tenant, &user, id, profile.as_deref(), at)
+            Change::CreateUser { tenant, user, id, profile, at, users_max } => {
+                self.create_user(&tenant, &user, id, profile.as_deref(), at, users_max)
             }
             Change::SetLockState { tenant, user, expected, lock_state } => {
                 Ok(self.set_lock_state(&tenant, &user, expected, lock_state))
@@ -77,10 +77,10 @@ impl Tables {
             Change::ChangePin { device, expected, user_expected, lock_state } => {
                 Ok(self.change_pin(*device, expected, user_expected, lock_state))
             }
-            Change::CreateActivation { activation, expected } => {
-                self.create_activation(*activation, expected)
+            Change::CreateActivation { activation, expected, devices_max } => {
+                self.create_activation(*activation, expected, devices_max)
             }
-            Change::Enrol(enrolment) => self.enrol(*enrolment),
+            Change::Enrol { enrolment, devices_max } => self.enrol(*enrolment, devices_max),
             Change::AddIdentity(addition) => self.add_identity(*addition),
             Change::RenewIdentity(renewal) => {
                 if !renewal.key_fits() {
@@ -208,11 +208,15 @@ impl Tables {
         id: UserId,
         profile: Option<&str>,
         now: Timestamp,
+        max: u64,
     ) -> Result<Committed, Fault> {
         self.check_tenant(tenant, "making a user")?;
         let key = (tenant.clone(), name.clone());
         if self.users.contains_key(&key) {
             return Ok(Committed::Exists);
+        }
+        if self.users.keys().filter(|(of, _)| of == tenant).count() as u64 >= max {
+            return Ok(Committed::TenantFull);
         }
         let made = self.users_made.entry(tenant.clone()).or_default();
         *made += 1;
@@ -272,8 +276,12 @@ impl Tables {
         &mut self,
         activation: Activation,
         expected: u32,
+        devices_max: u64,
     ) -> Result<Committed, Fault> {
         self.check_tenant(&activation.tenant, "making an activation")?;
+        if !self.has_room_for_device(&activation.tenant, devices_max) {
+            return Ok(Committed::TenantFull);
+        }
         if self.activation(&activation).is_some() {
             return Ok(Committed::Stale);
         }
@@ -286,7 +294,12 @@ impl Tables {
         Ok(Committed::Written)
     }
 
-    fn enrol(&mut self, enrolment: Enrolment) -> Result<Committed, Fault> {
+    /// Whether a tenant may have one more device.
+    fn has_room_for_device(&self, tenant: &TenantName, max: u64) -> bool {
+        (self.devices.keys().filter(|(of, _)| of == tenant).count() as u64) < max
+    }
+
+    fn enrol(&mut self, enrolment: Enrolment, devices_max: u64) -> Result<Committed, Fault> {
         if !enrolment.keys_fit() {
             return Err(Fault::new("enrolling a device", Enrolment::KEYS_UNFIT));
         }
@@ -307,6 +320,9 @@ impl Tables {
         let checked = self.check_keys(&device.tenant, &keys);
         if checked != Committed::Written {
             return Ok(checked);
+        }
+        if !self.has_room_for_device(&device.tenant, devices_max) {
+            return Ok(Committed::TenantFull);
         }
         self.keep_keys(&device.tenant, &keys);
         let user = self.users.get_mut(&(device.tenant.clone(), device.user.clone()));

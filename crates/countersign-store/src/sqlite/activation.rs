@@ -28,10 +28,19 @@ impl Row {
         Self { activation, code }
     }
 
-    /// Writes it, if exactly `expected` activations were created for its user before.
-    pub(super) fn insert(&self, sql: &Connection, expected: u32) -> Result<Committed, StoreError> {
+    /// Writes it, if exactly `expected` activations were created for its user before, and its
+    /// tenant may have one more device.
+    pub(super) fn insert(
+        &self,
+        sql: &Connection,
+        expected: u32,
+        devices_max: u64,
+    ) -> Result<Committed, StoreError> {
         let activation = &self.activation;
         tenant::check(sql, &activation.tenant)?;
+        if !tenant::has_room_for_device(sql, &activation.tenant, devices_max)? {
+            return Ok(Committed::TenantFull);
+        }
         if version(sql, activation)?.is_some()
             || user::count_activation(sql, &activation.tenant, &activation.user, expected)?
                 == Committed::Stale
@@ -162,12 +171,13 @@ pub(super) fn purge(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result
 pub(super) struct EnrolmentWork {
     enrolment: Enrolment,
     device: device::Row,
+    devices_max: u64,
 }
 
 impl EnrolmentWork {
-    pub(super) fn of(enrolment: Enrolment, keys: &MasterKeys) -> Self {
+    pub(super) fn of(enrolment: Enrolment, devices_max: u64, keys: &MasterKeys) -> Self {
         let device = device::Row::of(enrolment.device.clone(), keys);
-        Self { enrolment, device }
+        Self { enrolment, device, devices_max }
     }
 
     pub(super) fn write(&self, sql: &Connection) -> Result<Committed, StoreError> {
@@ -188,6 +198,9 @@ impl EnrolmentWork {
         let checked = identity_key::check(sql, tenant, keys)?;
         if checked != Committed::Written {
             return Ok(checked);
+        }
+        if !tenant::count_device(sql, tenant, self.devices_max)? {
+            return Ok(Committed::TenantFull);
         }
 
         sql.prepare_cached(

@@ -43,12 +43,12 @@ enum PreparedChange {
     CreateApiKey(ApiKey),
     SetApiKeyState(ApiKeyId, CredentialState),
     DeleteApiKey(ApiKeyId),
-    CreateUser(TenantName, UserName, UserId, Option<String>, Timestamp),
+    CreateUser(TenantName, UserName, UserId, Option<String>, Timestamp, u64),
     SetLockState(TenantName, UserName, u32, LockState),
     DeleteUser(TenantName, UserName, u32),
     ChangeDevice(device::Row, u32),
     ChangePin(device::Row, u32, u32, Option<LockState>),
-    CreateActivation(activation::Row, u32),
+    CreateActivation(activation::Row, u32, u64),
     DeleteActivation(TenantName, u128),
     Enrol(activation::EnrolmentWork),
     AddIdentity(device::AdditionRow),
@@ -107,8 +107,8 @@ impl PreparedChange {
             Change::CreateApiKey(key) => Self::CreateApiKey(key),
             Change::SetApiKeyState { id, state } => Self::SetApiKeyState(id, state),
             Change::DeleteApiKey { id } => Self::DeleteApiKey(id),
-            Change::CreateUser { tenant, user, id, profile, at } => {
-                Self::CreateUser(tenant, user, id, profile, at)
+            Change::CreateUser { tenant, user, id, profile, at, users_max } => {
+                Self::CreateUser(tenant, user, id, profile, at, users_max)
             }
             Change::SetLockState { tenant, user, expected, lock_state } => {
                 Self::SetLockState(tenant, user, expected, lock_state)
@@ -120,12 +120,13 @@ impl PreparedChange {
             Change::ChangePin { device, expected, user_expected, lock_state } => {
                 Self::ChangePin(row(device), expected, user_expected, lock_state)
             }
-            Change::CreateActivation { activation, expected } => {
-                Self::CreateActivation(activation::Row::of(*activation, keys), expected)
+            Change::CreateActivation { activation, expected, devices_max } => {
+                let row = activation::Row::of(*activation, keys);
+                Self::CreateActivation(row, expected, devices_max)
             }
             Change::DeleteActivation { tenant, id } => Self::DeleteActivation(tenant, id),
-            Change::Enrol(enrolment) => {
-                Self::Enrol(activation::EnrolmentWork::of(*enrolment, keys))
+            Change::Enrol { enrolment, devices_max } => {
+                Self::Enrol(activation::EnrolmentWork::of(*enrolment, devices_max, keys))
             }
             Change::AddIdentity(addition) => {
                 Self::AddIdentity(device::AdditionRow::of(*addition, keys))
@@ -168,8 +169,8 @@ impl PreparedChange {
             Self::CreateApiKey(key) => key::insert(sql, key),
             Self::SetApiKeyState(id, state) => key::set_state(sql, *id, *state),
             Self::DeleteApiKey(id) => key::delete(sql, *id),
-            Self::CreateUser(tenant, user, id, profile, at) => {
-                user::create(sql, tenant, user, *id, profile.as_deref(), *at)
+            Self::CreateUser(tenant, user, id, profile, at, max) => {
+                user::create(sql, tenant, user, *id, profile.as_deref(), *at, *max)
             }
             Self::SetLockState(tenant, user, expected, lock_state) => {
                 user::set_lock_state(sql, tenant, user, *expected, *lock_state)
@@ -179,7 +180,7 @@ impl PreparedChange {
             Self::ChangePin(row, expected, user_expected, lock_state) => {
                 row.change_pin(sql, *expected, *user_expected, *lock_state)
             }
-            Self::CreateActivation(row, expected) => row.insert(sql, *expected),
+            Self::CreateActivation(row, expected, max) => row.insert(sql, *expected, *max),
             Self::DeleteActivation(tenant, id) => activation::delete(sql, tenant, *id),
             Self::Enrol(work) => work.write(sql),
             Self::AddIdentity(row) => row.write(sql),

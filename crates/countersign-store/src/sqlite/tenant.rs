@@ -6,7 +6,7 @@ use countersign_core::port::{Committed, Page, SigningRole, StoredKey, TokenKeyCh
 use countersign_core::tenant::{NewTenant, Tenant, TenantState};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::column::{Base64, Columns, json, moment};
+use super::column::{Base64, Columns, json, moment, number};
 use super::error::StoreError;
 use super::private_key;
 
@@ -28,8 +28,8 @@ impl Row {
             .prepare_cached(
                 "INSERT INTO tenants (name, state, authority_certificate, roots, token_public_key,
                                       token_key_before, token_key_before_not_after,
-                                      users_made, created_at)
-                 VALUES (?1, ?8, ?2, ?3, ?4, ?5, ?6, 0, ?7)
+                                      users_made, users, devices, created_at)
+                 VALUES (?1, ?8, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7)
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![
@@ -213,4 +213,29 @@ pub(super) fn check(sql: &Connection, name: &TenantName) -> Result<(), StoreErro
         .query_row([name.as_str()], |_| Ok(()))
         .optional()?
         .ok_or(StoreError::Misused("there is no such tenant"))
+}
+
+/// Counts one more device of a tenant. Answers whether that is within the maximum; if not, nothing
+/// is counted.
+pub(super) fn count_device(
+    sql: &Connection,
+    name: &TenantName,
+    max: u64,
+) -> Result<bool, StoreError> {
+    let counted = sql
+        .prepare_cached(
+            "UPDATE tenants SET devices = devices + 1 WHERE name = ?1 AND devices < ?2",
+        )?
+        .execute(params![name.as_str(), number(max)])?;
+    Ok(counted == 1)
+}
+
+/// Whether a tenant may have one more device.
+pub(super) fn has_room_for_device(
+    sql: &Connection,
+    name: &TenantName,
+    max: u64,
+) -> Result<bool, StoreError> {
+    let mut has_room = sql.prepare_cached("SELECT devices < ?2 FROM tenants WHERE name = ?1")?;
+    Ok(has_room.query_row(params![name.as_str(), number(max)], |row| row.get(0))?)
 }

@@ -72,7 +72,7 @@ pub(super) fn remove(
         &[
             "DELETE FROM stored WHERE tenant = ?1",
             "DELETE FROM signing_keys WHERE tenant = ?1",
-            "UPDATE tenants SET state = 'deleted' WHERE name = ?1",
+            "UPDATE tenants SET state = 'deleted', users = 0, devices = 0 WHERE name = ?1",
         ]
     };
     for statement in last {

@@ -6,8 +6,9 @@ use countersign_core::time::Timestamp;
 use countersign_core::user::{Lock, LockState, User};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::column::{Columns, moment};
+use super::column::{Columns, moment, number};
 use super::error::StoreError;
+use super::tenant;
 use super::transaction::COUNT_OPEN;
 
 /// The columns of a user, in the order in which [`read`] reads them.
@@ -22,18 +23,20 @@ pub(super) fn create(
     id: UserId,
     profile: Option<&str>,
     now: Timestamp,
+    max: u64,
 ) -> Result<Committed, StoreError> {
     if version(sql, tenant, name)?.is_some() {
         return Ok(Committed::Exists);
     }
-    let serial_base: u32 = sql
+    tenant::check(sql, tenant)?;
+    let serial_base: Option<u32> = sql
         .prepare_cached(
-            "UPDATE tenants SET users_made = users_made + 1
-              WHERE name = ?1 AND state <> 'deleted' RETURNING users_made",
+            "UPDATE tenants SET users_made = users_made + 1, users = users + 1
+              WHERE name = ?1 AND users < ?2 RETURNING users_made",
         )?
-        .query_row([tenant.as_str()], |row| row.get(0))
-        .optional()?
-        .ok_or(StoreError::Misused("there is no such tenant"))?;
+        .query_row(params![tenant.as_str(), number(max)], |row| row.get(0))
+        .optional()?;
+    let Some(serial_base) = serial_base else { return Ok(Committed::TenantFull) };
     sql.prepare_cached(
         "INSERT INTO users (tenant, name, version, id, serial_base, devices_made, activations_made,
                             wrong_pins, wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock,
@@ -187,6 +190,8 @@ pub(super) fn delete(
     ] {
         sql.prepare_cached(statement)?.execute(whose)?;
     }
+    sql.prepare_cached("UPDATE tenants SET users = users - 1 WHERE name = ?1")?
+        .execute([tenant.as_str()])?;
     Ok(Committed::Written)
 }
 

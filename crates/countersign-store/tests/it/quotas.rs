@@ -1,6 +1,11 @@
-//! The ledger's contract on quotas: the bytes that stored transactions may occupy.
+//! The ledger's contract on quotas: the bytes that stored transactions may occupy, and the rows of
+//! users and devices.
 
-use countersign_core::port::{Committed, StoredMax, TransactionChange};
+use countersign_core::device::DeviceStatus;
+use countersign_core::port::{
+    Change, Commit, Committed, Ledger as _, StoredMax, TransactionChange,
+};
+use countersign_core::push::Push;
 use countersign_core::spec::{Content, MediaType, TransactionSpec};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Timeout, Transaction};
@@ -8,7 +13,7 @@ use countersign_store::Store;
 
 use crate::on_every_store;
 use crate::world::Changes as _;
-use crate::world::{commit, spec, waiting};
+use crate::world::{activation, commit, device, device_id, enrolment, populate, spec, waiting};
 
 const CONTENT_BYTES: usize = 50_000;
 /// Space for two transactions but not for a third. The quota is checked before one is added.
@@ -84,6 +89,68 @@ async fn retention_frees_the_quota_of_removed_transactions() {
         assert_eq!(start(&store, bare(5), max).await, Committed::ClientFull);
         assert_eq!(store.purge_ended(Timestamp(100), 9).await.unwrap(), 1);
         assert_eq!(start(&store, bare(6), max).await, Committed::Written);
+    })
+    .await;
+}
+
+async fn change(store: &Store, change: Change) -> Committed {
+    store.commit(Commit { change, events: Vec::new() }).await.unwrap()
+}
+
+async fn create_user(store: &Store, tenant: &str, user: &str, users_max: u64) -> Committed {
+    let (tenant, user) = (tenant.parse().unwrap(), user.parse().unwrap());
+    let (profile, at) = (None, Timestamp(9));
+    change(store, Change::CreateUser { tenant, user, profile, at, users_max }).await
+}
+
+#[tokio::test]
+async fn a_tenant_has_no_more_users_than_it_may_and_a_deleted_one_frees_a_place() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        assert_eq!(create_user(&store, "acme", "ann", 2).await, Committed::TenantFull);
+        assert_eq!(create_user(&store, "acme", "jane", 2).await, Committed::Exists);
+        assert_eq!(create_user(&store, "acme", "ann", 3).await, Committed::Written);
+        assert_eq!(create_user(&store, "beta", "ann", 3).await, Committed::Written);
+        assert_eq!(create_user(&store, "acme", "bob", 3).await, Committed::TenantFull);
+        let (acme, joe) = ("acme".parse().unwrap(), "joe".parse().unwrap());
+        assert_eq!(store.delete_user(&acme, &joe, 1).await.unwrap(), Committed::Written);
+        assert_eq!(create_user(&store, "acme", "bob", 3).await, Committed::Written);
+        assert_eq!(create_user(&store, "acme", "joe", 3).await, Committed::TenantFull);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tenant_has_no_more_devices_than_it_may_and_retired_ones_count() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let create = async |id, expected, devices_max| {
+            let activation = Box::new(activation("acme", "jane", id));
+            change(&store, Change::CreateActivation { activation, expected, devices_max }).await
+        };
+        let (acme, joe) = ("acme".parse().unwrap(), "joe".parse().unwrap());
+        let mut retired = device("acme", "jane", 1, 1);
+        (retired.status, retired.push) = (DeviceStatus::Retired, Push::None);
+        assert_eq!(store.change_device(retired, 1).await.unwrap(), Committed::Written);
+        assert_eq!(create(2, 1, 1).await, Committed::TenantFull);
+        assert_eq!(create(2, 1, 2).await, Committed::Written);
+        let enrol = async |devices_max| {
+            let device = device("acme", "jane", 2, 2);
+            let enrolment = Box::new(enrolment(activation("acme", "jane", 2), device, 2));
+            change(&store, Change::Enrol { enrolment, devices_max }).await
+        };
+        assert_eq!(enrol(1).await, Committed::TenantFull);
+        let none = store.read().device(&acme, device_id(2)).await.unwrap();
+        assert!(none.is_none(), "nothing was written");
+        assert_eq!(enrol(2).await, Committed::Written);
+        // The devices of a deleted user stay, and count.
+        assert_eq!(store.delete_user(&acme, &joe, 1).await.unwrap(), Committed::Written);
+        let jane = store.read().user(&acme, &"jane".parse().unwrap()).await.unwrap().unwrap();
+        let gone = store.delete_user(&acme, &"jane".parse().unwrap(), jane.version).await;
+        assert_eq!(gone.unwrap(), Committed::Written);
+        assert_eq!(create_user(&store, "acme", "jane", 9).await, Committed::Written);
+        assert_eq!(create(3, 0, 2).await, Committed::TenantFull);
+        assert_eq!(create(3, 0, 3).await, Committed::Written);
     })
     .await;
 }

@@ -106,6 +106,16 @@ const TOO_MANY_CODES: Literal = Literal(
     "TOO_MANY_REQUESTS",
     "The user has too many activation codes; try again when one was used or has expired",
 );
+const TOO_MANY_USERS: Literal = Literal(
+    StatusCode::TOO_MANY_REQUESTS,
+    "TOO_MANY_REQUESTS",
+    "The tenant has as many users as it may have; delete some, or ask its operator",
+);
+const TOO_MANY_DEVICES: Literal = Literal(
+    StatusCode::TOO_MANY_REQUESTS,
+    "TOO_MANY_REQUESTS",
+    "The tenant has as many devices as it may have; ask its operator",
+);
 const BAD_EXPIRY: Literal = Literal(
     StatusCode::BAD_REQUEST,
     "BAD_REQUEST",
@@ -245,6 +255,8 @@ impl From<UserError> for KobilError {
                 UserRefusal::UnknownUser => USER_NOT_FOUND.into(),
                 UserRefusal::UnknownDevice => DEVICE_NOT_FOUND.into(),
                 UserRefusal::ManyCodes => TOO_MANY_CODES.into(),
+                UserRefusal::ManyUsers => TOO_MANY_USERS.into(),
+                UserRefusal::ManyDevices => TOO_MANY_DEVICES.into(),
                 UserRefusal::BadExpiry => BAD_EXPIRY.into(),
                 UserRefusal::Exists | UserRefusal::Unchanged | UserRefusal::UnknownCode => {
                     Self::Conflict(sentence(refusal))

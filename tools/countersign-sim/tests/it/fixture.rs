@@ -15,7 +15,8 @@ use countersign_core::engine::{
 use countersign_core::event::Actor;
 use countersign_core::id::{TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Clock, Committed, Entropy, Handle, Ledger, Page, StoredMax, TransactionChange, Versioned,
+    Clock, Committed, Entropy, Handle, Ledger, Page, RowsMax, StoredMax, TransactionChange,
+    Versioned,
 };
 use countersign_core::push_policy::{PushPolicy, When};
 use countersign_core::refusal::{ActorError, CancelError, DeviceError, Error};
@@ -42,6 +43,7 @@ pub(crate) const POLICY: Policy = Policy {
     open_per_user_max: 4,
     start_rates: StartRates { client: None, tenant: None },
     stored_max: StoredMax::NONE,
+    rows_max: RowsMax::NONE,
     push: PushPolicy { when: When::Absent, after: Duration::ZERO },
 };
 

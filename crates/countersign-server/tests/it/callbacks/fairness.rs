@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::Shop;
+use crate::metrics::{scraped, value};
 use crate::receiver::{Act, OK};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,6 +25,10 @@ async fn a_path_that_fails_delays_no_other_path_of_its_host() {
     });
     let log = shop.server.log();
     assert!(log.contains("Circuit opened for an endpoint at 127.0.0.1:"), "{log}");
+    let counted = scraped(&shop.server).await;
+    let open =
+        |of: &str| value(&counted, &format!("countersign_delivery_circuits_open{{of=\"{of}\"}}"));
+    assert_eq!((open("endpoint"), open("host")), (Some(1.0), Some(0.0)));
     while receiver.has_more() {
         receiver.next().await;
     }

@@ -56,6 +56,8 @@ async fn a_subscription_that_is_refused_for_good_is_retired_and_the_history_has_
     let counted = scraped(&fixture.server).await;
     let sample = "countersign_events_total{kind=\"device.push_retired\"}";
     assert_eq!(value(&counted, sample), Some(2.0));
+    let gone = "countersign_pushes_total{sender=\"webpush/*/*\",outcome=\"gone\"}";
+    assert_eq!(value(&counted, gone), Some(2.0), "{counted}");
     let log = fixture.server.log();
     assert_eq!(log.matches("event.kind=\"device.push_retired\"").count(), 2, "{log}");
 }

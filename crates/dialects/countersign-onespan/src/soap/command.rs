@@ -277,12 +277,11 @@ impl From<StartRefusal> for CommandError {
             StartRefusal::UnknownUser | StartRefusal::UnknownDevice => Status::NotFound,
             StartRefusal::UserLocked | StartRefusal::DeviceLocked => Status::Locked,
             StartRefusal::OtherOrder => Status::Exists,
-            StartRefusal::CertificateEnded => {
-                return Self::Told(Status::Error, Some(refusal.to_string()));
-            }
-            StartRefusal::NoIdentity | StartRefusal::SeveralUsers | StartRefusal::TooManyOpen => {
-                Status::Error
-            }
+            // No start of this dialect needs a certificate, because a phone may answer with a code.
+            StartRefusal::CertificateEnded
+            | StartRefusal::NoIdentity
+            | StartRefusal::SeveralUsers
+            | StartRefusal::TooManyOpen => Status::Error,
         };
         Self::Told(status, None)
     }

@@ -59,6 +59,8 @@ const COMES_ABOUT: &[&str] = &[
     "the identity is not one that may sign this",
     "the signature was not accepted",
     "decided again",
+    "LockTenant(true)",
+    "rows of beta are deleted",
 ];
 
 /// The number of seeds from which on every kind of line must have occurred.

@@ -10,6 +10,7 @@ use countersign_core::id::{DeliveryId, DeviceId, TenantName, TransactionId, User
 use countersign_core::port::{TransactionChange, Versioned};
 use countersign_core::selector::Selector;
 use countersign_core::spec::{Recipients, SignatureFormat};
+use countersign_core::tenant::TenantState;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
 use countersign_core::user::{Lock, LockState};
@@ -29,6 +30,8 @@ pub(super) struct Model {
     gone: BTreeMap<TransactionId, Transaction>,
     standings: BTreeMap<(TenantName, UserName), LockState>,
     devices: BTreeMap<DeviceId, Device>,
+    /// The tenants that are not active.
+    tenants: BTreeMap<TenantName, TenantState>,
     pub(super) outstanding: BTreeMap<DeliveryId, (TransactionId, DeliveryKind)>,
     /// Deliveries settled by a worker whose lease may have ended before.
     pub(super) settled: BTreeSet<DeliveryId>,
@@ -47,6 +50,7 @@ impl Model {
             commits: 0,
             standings: phones().map(|phone| (user(&phone.device), LockState::default())).collect(),
             devices: phones().map(|phone| (phone.id(), phone.device.clone())).collect(),
+            tenants: BTreeMap::new(),
             outstanding: BTreeMap::new(),
             settled: BTreeSet::new(),
             called_off: BTreeSet::new(),
@@ -68,7 +72,23 @@ impl Model {
         such.map(|(transaction, _)| transaction.spec.id).collect()
     }
 
-    /// Records what retention left of an ended transaction.
+    /// The transactions of a tenant of which there is anything left.
+    pub(super) fn transactions_of(&self, tenant: &TenantName) -> Vec<TransactionId> {
+        let all = self.transactions.iter();
+        let theirs = all.filter(|(_, (transaction, _))| transaction.spec.tenant == *tenant);
+        theirs.map(|(id, _)| *id).collect()
+    }
+
+    /// Records that only these of a deleted tenant's deliveries are left.
+    pub(super) fn call_off(&mut self, tenant: &TenantName, left: &BTreeSet<DeliveryId>) {
+        let is_theirs = |id| self.transaction(id).spec.tenant == *tenant;
+        let gone =
+            self.outstanding.iter().filter(|(id, (of, _))| !left.contains(id) && is_theirs(*of));
+        let gone: Vec<_> = gone.map(|(id, _)| *id).collect();
+        self.called_off.extend(gone);
+    }
+
+    /// Records what retention left of an ended transaction, or the deletion of its tenant.
     pub(super) fn purge(
         &mut self,
         id: TransactionId,
@@ -102,6 +122,21 @@ impl Model {
             }
             Written::LockState(tenant, user, lock_state) => {
                 self.standings.insert((tenant.clone(), user.clone()), *lock_state);
+            }
+            Written::Tenant(tenant, TenantState::Active) => {
+                assert!(!self.is_deleted(tenant), "a tenant that is deleted stays so");
+                self.tenants.remove(tenant);
+            }
+            Written::Tenant(tenant, state) => {
+                assert!(!self.is_deleted(tenant), "a tenant that is deleted stays so");
+                self.tenants.insert(tenant.clone(), *state);
+            }
+            // What is gone is looked for in the ledger.
+            Written::TenantRemoved { tenant, is_complete } => {
+                assert!(self.tenants.contains_key(tenant), "only a locked tenant is deleted");
+                if *is_complete {
+                    self.tenants.insert(tenant.clone(), TenantState::Deleted);
+                }
             }
             Written::Device(device) => {
                 self.devices.insert(device.id, (**device).clone());
@@ -281,17 +316,27 @@ impl Model {
         }
     }
 
+    /// Whether a tenant was deleted.
+    pub(super) fn is_deleted(&self, tenant: &TenantName) -> bool {
+        self.tenants.get(tenant) == Some(&TenantState::Deleted)
+    }
+
     fn may(&self, transaction: &Transaction, at: Timestamp) -> bool {
         let spec = &transaction.spec;
+        if self.tenants.contains_key(&spec.tenant) {
+            return false;
+        }
         self.standings[&(spec.tenant.clone(), spec.user.clone())].check(at).is_ok()
     }
 
-    /// Whether the phone is locked, and whether its user is, until they are unlocked.
-    pub(super) fn locks(&self, phone: &Phone) -> [bool; 2] {
+    /// Whether the phone is locked, and whether its user and its tenant are, until they are
+    /// unlocked.
+    pub(super) fn locks(&self, phone: &Phone) -> [bool; 3] {
         let user = (phone.tenant().clone(), phone.user().clone());
         let lock = self.standings[&user].lock;
         let user_is_locked = matches!(lock, Lock::Administrator | Lock::ReportedByUser);
-        [!self.is_active(phone.id()), user_is_locked]
+        let tenant_is_locked = self.tenants.contains_key(phone.tenant());
+        [!self.is_active(phone.id()), user_is_locked, tenant_is_locked]
     }
 
     fn is_active(&self, device: DeviceId) -> bool {

@@ -100,6 +100,9 @@ pub(super) enum Act {
     SetPush(Option<u32>),
     LogOut,
     Replay,
+    LockTenant(bool),
+    /// Leaves the evidence.
+    DeleteTenant,
 }
 
 /// The answer to an operation.
@@ -275,6 +278,10 @@ impl Operation {
                 Ok(node.set_push(tenant, self.phone.id(), address).await?)
             }
             Act::LogOut => Ok(node.log_out(operator, tenant, user).await?),
+            Act::LockTenant(is_locked) => {
+                Ok(node.set_tenant_lock(operator, tenant, is_locked).await?)
+            }
+            Act::DeleteTenant => Ok(node.delete_tenant(operator, tenant, false).await?),
             Act::Replay => Ok(node.replay(operator, tenant, None).await.map(|_| ())?),
         }
     }
@@ -304,8 +311,12 @@ impl Operation {
         assert!(is_so, "{self} was answered with yes, and the ledger has {:?}", transaction.state);
     }
 
-    /// Whether this refusal is also an event: a wrong PIN, which is committed before the answer.
+    /// Whether this refusal is also an event: a wrong PIN, which is committed before the answer; or
+    /// the deletion of a tenant in small commits, which ends because the tenant is unlocked.
     pub(super) fn is_event(&self, refusal: &dyn Refusal) -> bool {
+        if let What::Administer(Act::DeleteTenant) = self.what {
+            return true;
+        }
         let proves = matches!(self.what, What::Take { .. } | What::Pin { .. });
         proves && ["pin_wrong", "user_locked"].contains(&refusal.kind())
     }
