@@ -13,11 +13,11 @@ use super::context_cache::{ReadFrom, StepAttempt, read_order};
 use super::{Conclusion, Engine, lost_every_race};
 use crate::device::Device;
 use crate::event::Actor;
-use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
+use crate::id::{DeviceId, IdentityId, RequestKey, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Change, Clock, Entropy, Ledger, Notifier, Part, Query, QuerySubject, Snapshot};
 use crate::refusal::{ActorError, ActorRefusal, DeviceError, DeviceRefusal, Error};
-use crate::spec::SignatureFormat;
+use crate::spec::{Notify, SignatureFormat};
 use crate::time::Timestamp;
 use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
 use crate::user::{Factor, Lock, LockState};
@@ -109,12 +109,16 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Reads the open transactions of this device, oldest first. A device that asks is online, so
     /// the clock *go online* stops for the transactions that it is offered.
     ///
+    /// With `key`, reads only the transaction with this request key, if it is one of them. Without
+    /// it, leaves out those of [`Notify::Nobody`] that the device has not taken.
+    ///
     /// # Errors
     /// Refuses a device or a user that is locked or unknown.
     pub async fn offers(
         &self,
         tenant: &TenantName,
         device: DeviceId,
+        key: Option<RequestKey>,
     ) -> Result<Vec<Arc<Transaction>>, ActorError> {
         let parts = &[Part::User, Part::Open];
         let query = Query { subject: QuerySubject::Device(device), parts };
@@ -130,6 +134,13 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let taken_once = open.spec.once
                 && open.takes.first().is_some_and(|take| take.device != device.value.id);
             if !open.spec.recipients.includes(device.value.id) || taken_once {
+                continue;
+            }
+            let is_offered = match key {
+                Some(key) => open.spec.request_key == key,
+                None => open.spec.announced != Notify::Nobody || open.taken_by(device.value.id),
+            };
+            if !is_offered {
                 continue;
             }
             if open.spec.is_ended_for(&device.value, self.now()) {

@@ -14,22 +14,11 @@ use crate::port::{
 use crate::refusal::{CancelError, CancelRefusal, Error, Quota, StartError, StartRefusal};
 use crate::selector::Selector;
 use crate::spec::{
-    AcceptedFormats, Callback, Clocks, Content, Dialect, Document, Operation, Recipients,
+    AcceptedFormats, Callback, Clocks, Content, Dialect, Document, Notify, Operation, Recipients,
     Reference, SignatureFormat, TransactionSpec,
 };
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
-
-/// The devices that are notified of a start.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Notify {
-    /// No device: the request key reaches a device in another way.
-    Nobody,
-    /// Addressed devices that are connected.
-    Online,
-    /// Addressed devices that are connected, and by a push those that are not.
-    Everybody,
-}
 
 /// A client's request to start a transaction: the terms, without the start time and the request
 /// key, which the engine adds.
@@ -69,7 +58,7 @@ pub struct SignatureRequest {
     pub once: bool,
     /// The time limits.
     pub clocks: Clocks,
-    /// The devices that are notified of the start.
+    /// The devices that are notified of it.
     pub announced: Notify,
     /// The callback for its end, if the client asked for one.
     pub callback: Option<Callback>,
@@ -341,6 +330,7 @@ impl SignatureRequest {
             pin_required: request.pin_required,
             once: request.once,
             started_at,
+            announced: request.announced,
             online: false,
             present: Vec::new(),
             clocks: request.clocks,
