@@ -53,6 +53,9 @@ pub struct TransactionSpec {
     pub started_at: Timestamp,
     /// The devices that are notified of it.
     pub announced: Notify,
+    /// The device for which the content was sealed for the client at the start, so that it needs no
+    /// fetch. Only a transaction of [`Notify::Nobody`] has one.
+    pub sealed_for: Option<DeviceId>,
     /// Whether an addressed device was online at the start.
     pub online: bool,
     /// The devices that were online at the start and were offered it.

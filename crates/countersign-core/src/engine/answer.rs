@@ -303,14 +303,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 let transaction = Arc::new(context.transaction.value);
                 return Ok(Some(Ok(Completed { transaction, device: context.device.value })));
             }
-            ended => {
-                context.user.value.lock_state.check(context.now)?;
-                if let Some(end) = ended {
-                    return Err(DeviceRefusal::Ended(end.outcome()).into());
-                }
-                if context.now >= transaction.deadline() {
-                    return Err(DeviceRefusal::Late.into());
-                }
+            _ => {
+                context.check_open()?;
                 if mode == FinishMode::AtOnce && !transaction.shown_by(device) {
                     context = context.taken()?;
                 }
@@ -328,7 +322,10 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             (context.user.value.lock_state, context.now, &self.policy.locks);
         let wrong = before.record_failure(Factor::Code, policy, now);
         let input = match proof {
-            Some(proof) => Input::Finish { device, proof },
+            Some(proof) => {
+                context = context.fetched()?;
+                Input::Finish { device, proof }
+            }
             None => Input::MistakeCode { device, locks: wrong.1 },
         };
         let (decision, device) = context.decide(input, |event| match (event, submission) {

@@ -139,7 +139,10 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         };
         let told = recipients.iter().map(|device| (&device.value, present(&device.value)));
         let told: Vec<_> = match request.announced {
-            Notify::Nobody => Vec::new(),
+            Notify::Nobody => {
+                spec.sealed_for = recipients.first().map(|device| device.value.id);
+                Vec::new()
+            }
             _ => told.collect(),
         };
         let present = told.iter().filter(|(_, present)| *present).map(|(device, _)| device.id);
@@ -331,6 +334,7 @@ impl SignatureRequest {
             once: request.once,
             started_at,
             announced: request.announced,
+            sealed_for: None,
             online: false,
             present: Vec::new(),
             clocks: request.clocks,

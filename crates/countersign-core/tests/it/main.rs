@@ -54,6 +54,7 @@ fn spec() -> TransactionSpec {
         once: false,
         started_at: Timestamp(0),
         announced: Notify::Everybody,
+        sealed_for: None,
         online: true,
         present: Vec::new(),
         clocks: Clocks::Two { go_online: Duration::from_secs(10), sign: Duration::from_secs(20) },

@@ -189,8 +189,6 @@ impl Fixture {
             ("<challengeKey>", "{{key}}", 9),
             ("<requestMessage>", "{{message}}", 100),
             ("<requestImage>", "{{png}}", 100),
-            ("SIGNFLD_REQUEST_KEY</attributeID><value>", "{{key}}", 9),
-            ("SIGNFLD_REQUEST_IMAGE</attributeID><value>", "{{png}}", 100),
             ("\"serverTime\":", "{{seconds}}", 8),
         ] {
             let Some(start) = body.find(before).map(|found| found + before.len()) else { continue };
@@ -199,6 +197,16 @@ impl Fixture {
                 body.replace_range(start..end, mask);
                 varies = true;
             }
+        }
+        for (id, mask) in [
+            ("SIGNFLD_REQUEST_KEY", "{{key}}"),
+            ("SIGNFLD_REQUEST_MESSAGE", "{{message}}"),
+            ("SIGNFLD_REQUEST_IMAGE", "{{png}}"),
+        ] {
+            let Some(end) = body.find(&format!("</value><attributeID>{id}<")) else { continue };
+            let start = body[..end].rfind('>').unwrap() + 1;
+            body.replace_range(start..end, mask);
+            varies = true;
         }
         for name in ["exp", "iat", "server_time"] {
             let marker = format!("\"{name}\":");
@@ -266,8 +274,12 @@ impl Said {
             let (_, rest) = answer.split_once(marker)?;
             rest.split_once(end).map(|(text, _)| text.to_owned())
         };
-        let keys = ["<requestKey>", "<challengeKey>", "SIGNFLD_REQUEST_KEY</attributeID><value>"];
-        if let Some(key) = keys.into_iter().find_map(|marker| after(marker, '<')) {
+        let listed = || {
+            let (before, _) = answer.split_once("</value><attributeID>SIGNFLD_REQUEST_KEY<")?;
+            before.rsplit_once('>').map(|(_, key)| key.to_owned())
+        };
+        let keys = ["<requestKey>", "<challengeKey>"];
+        if let Some(key) = keys.into_iter().find_map(|marker| after(marker, '<')).or_else(listed) {
             self.key = key;
         }
         if let Some(process) = after("{\"signature\":{\"id\":\"", '"') {
@@ -275,7 +287,8 @@ impl Said {
         }
         let message = after("\"requestMessage\":\"", '"');
         if let Some(message) = message.or_else(|| after("<requestMessage>", '<')) {
-            self.content = Some(gateway::open(phone, &message).unwrap());
+            // The content may be sealed for another user's phone.
+            self.content = gateway::open(phone, &message).ok().or(self.content.take());
         }
     }
 }

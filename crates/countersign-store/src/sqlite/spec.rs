@@ -34,6 +34,8 @@ pub(super) struct SpecBody {
     pub(super) once: bool,
     #[serde(default, skip_serializing_if = "NotifyBody::is_everybody")]
     announced: NotifyBody,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed_for: Option<DeviceBody>,
     pub(super) online: bool,
     /// The devices that were offered it at the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -191,6 +193,7 @@ impl SpecBody {
                 Notify::Online => NotifyBody::Online,
                 Notify::Everybody => NotifyBody::Everybody,
             },
+            sealed_for: spec.sealed_for.map(DeviceBody),
             online: spec.online,
             present: spec.present.iter().map(|device| device.number()).collect(),
             clocks: match spec.clocks {
@@ -253,6 +256,10 @@ impl SpecBody {
             NotifyBody::Online => Notify::Online,
             NotifyBody::Everybody => Notify::Everybody,
         }
+    }
+
+    pub(super) fn sealed_for(&self) -> Option<DeviceId> {
+        self.sealed_for.map(|device| device.0)
     }
 
     pub(super) fn formats(&self) -> AcceptedFormats {

@@ -92,6 +92,7 @@ async fn terms_without_optional_fields_are_read_back_as_they_were_written() {
             pin_required: false,
             once: false,
             announced: Notify::Online,
+            sealed_for: None,
             online: false,
             content: Content { media_type: MediaType::Octets, bytes: vec![0] },
             dialect: Dialect::OneSpan,

@@ -236,6 +236,7 @@ pub(crate) fn spec(id: u128) -> TransactionSpec {
         once: true,
         started_at: Timestamp(100),
         announced: Notify::Nobody,
+        sealed_for: Some(device_id(1)),
         online: true,
         present: vec![device_id(1)],
         clocks: Clocks::Two {

@@ -1,7 +1,8 @@
 //! REST for phones, as in OneSpan's gateway: POST, JSON, HTTP Basic with the front-end API key.
 //!
-//! Every handled call is answered with HTTP 200 and `resultCodes`, without `result` if it failed. A
-//! 4xx means that the request was not valid; it has no body.
+//! Every handled call is answered with HTTP 200 and `resultCodes`, without `result` if it failed.
+//! Another HTTP status means that the call was not handled. Its body has `resultCodes` too, because
+//! phones' libraries parse every body as JSON.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -46,7 +47,7 @@ pub fn router(rest: Rest, context: &str) -> Router {
         .merge(calls("authentication", "cancelAuthUser", known(post(cancel_login))))
         .route("/notification/push/updateNotificationID", known(post(update_notification)))
         .route("/provisioning/getServerTime", known(post(server_time)))
-        .fallback(any(async || StatusCode::NOT_FOUND))
+        .fallback(any(async || RestError::Unasked(StatusCode::NOT_FOUND)))
         .with_state(rest);
     let router = Router::new().nest("/rest/v2", calls.clone());
     if context.is_empty() {
@@ -71,7 +72,8 @@ fn known(methods: MethodRouter<Rest>) -> MethodRouter<Rest> {
 enum RestError {
     /// Answered with a status.
     Told(Status),
-    /// Answered with an HTTP status alone.
+    /// The call was not handled: answered with an HTTP status, and a status that says only whether
+    /// the request was wrong.
     Unasked(StatusCode),
 }
 
@@ -189,7 +191,7 @@ impl Rest {
             return Err(Status::Error.into());
         }
         let asker = Asker { tenant: &tenant, client: None, operation };
-        let completed = self.phones.complete(asker, &name, key, signature).await;
+        let completed = self.phones.complete(asker, &name, None, key, signature).await;
         let serial = self.told(completed)?;
         Ok(done(Some(Completed {
             user_id: name.to_string(),
@@ -331,6 +333,12 @@ impl IntoResponse for RestError {
             StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from_static("2"))),
             _ => None,
         };
-        (code, HeaderMap::from_iter(header)).into_response()
+        let status = match code {
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Status::InvParam,
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND => Status::NoSupport,
+            _ => Status::Error,
+        };
+        let body = RestBody::<()> { result_codes: status.codes(), result: None };
+        (code, HeaderMap::from_iter(header), Json(body)).into_response()
     }
 }

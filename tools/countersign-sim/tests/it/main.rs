@@ -9,6 +9,7 @@ mod faults;
 mod fixture;
 mod guesses;
 mod locks;
+mod offline;
 mod people;
 mod pins;
 mod quotas;

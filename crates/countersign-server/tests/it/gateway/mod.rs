@@ -3,6 +3,7 @@
 mod calls;
 mod locks;
 mod login;
+mod offline;
 mod scan;
 mod tries;
 

@@ -17,7 +17,7 @@ use tracing::info;
 use super::Soap;
 use super::body::{Data, NamedUser, RequestedAttributes, SoapCall, What};
 use super::invalid::BadParameter;
-use super::render::{CommandResult, Done, Fault};
+use super::render::{CommandResult, Done, Fault, Prepared};
 use crate::codes::Status;
 use crate::phone::{self, Asker};
 use countersign_http::caller::Caller;
@@ -79,12 +79,14 @@ async fn done(soap: &Soap, caller: Caller, call: &SoapCall) -> Result<Done, Comm
             }
             Ok(Done::Fetched { message: soap.phones.fetch(asker, &serial, &key).await? })
         }
-        What::Complete { user, key, signature } => {
+        What::Complete { user, serial, key, signature } => {
             let name = user_name(&caller, &user)?;
             if !soap.phones.may_complete(client.as_str(), &tenant, &name) {
                 return Err(CommandError::Told(Status::Error, None));
             }
-            let serial = soap.phones.complete(asker, &name, &key, &signature).await?.to_string();
+            let serial = serial.as_deref();
+            let serial = soap.phones.complete(asker, &name, serial, &key, &signature).await?;
+            let serial = serial.to_string();
             Ok(Done::Completed { user: user.id, domain: tenant.to_string(), serial })
         }
         What::Cancel { serial, message } => {
@@ -106,7 +108,8 @@ impl Soap {
         self.signed(&ended.ok_or_else(Fault::draining)?).await
     }
 
-    /// Starts a signature that is offered to no device, and creates its request key.
+    /// Starts a signature that is offered to no device; returns its request key, and its content,
+    /// sealed for the first device that can sign it.
     async fn prepare(&self, order: SignatureRequest) -> Result<Done, CommandError> {
         let order = SignatureRequest { clocks: Clocks::One(CLOCK_DEFAULT), ..order };
         let started = self.authenticator.core.start(order, None).await?;
@@ -114,7 +117,10 @@ impl Soap {
         let key = spec.request_key.to_string();
         let picture = qr::qr(&key).expect("ten digits fit in a QR code");
         let (user, domain) = (spec.user.to_string(), spec.tenant.to_string());
-        Ok(Done::Prepared { operation: spec.operation, user, domain, key, picture })
+        let (serial, message) = self.phones.seal(&started).await?.ok_or_else(unknown)?;
+        let serial = serial.to_string();
+        let operation = spec.operation;
+        Ok(Done::Prepared(Prepared { operation, user, domain, key, picture, serial, message }))
     }
 
     /// Waits for the end of the transaction with this key, if it is this client's and this user's.

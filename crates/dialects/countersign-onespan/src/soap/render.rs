@@ -31,15 +31,31 @@ pub(super) enum CommandResult {
 #[derive(Debug)]
 pub(super) enum Done {
     Signed { user: String, domain: String, serial: String, signature: String },
-    Prepared { operation: Operation, user: String, domain: String, key: String, picture: Vec<u8> },
+    Prepared(Prepared),
     Fetched { message: String },
     Completed { user: String, domain: String, serial: String },
     Cancelled,
 }
 
-/// The reason why a command has no result, by SOAP 1.1, section 4.4. The HTTP status is 4xx if the
-/// sender must change something (WS-I Basic Profile 1.1, section 3.4.4); it never tells a command's
-/// outcome.
+/// A request for which a key was made.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) operation: Operation,
+    pub(super) user: String,
+    pub(super) domain: String,
+    /// The request key.
+    pub(super) key: String,
+    /// A PNG of the request key.
+    pub(super) picture: Vec<u8>,
+    /// The serial number of the device for which `message` is sealed.
+    pub(super) serial: String,
+    /// The content, sealed, in hex.
+    pub(super) message: String,
+}
+
+/// The reason why a command has no result, by SOAP 1.1, section 4.4. A message that is not a
+/// request gets HTTP 500, as section 6.2 demands: some clients do not read the fault of a 400. Other
+/// statuses are HTTP's own, as for authentication. The status never tells a command's outcome.
 #[derive(Debug)]
 pub(super) struct Fault {
     status: StatusCode,
@@ -84,14 +100,16 @@ fn elements(out: &mut Xml, answer: &CommandResult) {
                 out.leaf("serialNumber", serial);
                 out.leaf("signature", signature);
             }
-            Done::Prepared { operation, user, domain, key, picture } => {
-                let name = match operation {
+            Done::Prepared(prepared) => {
+                let name = match prepared.operation {
                     Operation::Sign => "requestKey",
                     Operation::Login => "challengeKey",
                 };
-                whose(out, user, domain);
-                out.leaf(name, key);
-                out.leaf("requestImage", &BASE64.encode(picture));
+                whose(out, &prepared.user, &prepared.domain);
+                out.leaf("serialNumber", &prepared.serial);
+                out.leaf(name, &prepared.key);
+                out.leaf("requestMessage", &prepared.message);
+                out.leaf("requestImage", &BASE64.encode(&prepared.picture));
             }
             Done::Fetched { message } => out.leaf("requestMessage", message),
             Done::Completed { user, domain, serial } => {
@@ -109,8 +127,10 @@ fn attributes(out: &mut Xml, answer: &CommandResult) {
         out.within("resultAttribute", |out| {
             for (id, value) in listed(answer) {
                 out.within("attributes", |out| {
-                    out.leaf("attributeID", id);
+                    // The vendor's pages print both orders, and some clients read the first element
+                    // only.
                     out.leaf("value", &value);
+                    out.leaf("attributeID", id);
                 });
             }
         });
@@ -124,10 +144,12 @@ fn listed(answer: &CommandResult) -> Vec<(&'static str, Cow<'_, str>)> {
         vec![("SIGNFLD_USERID", Cow::Borrowed(user)), ("SIGNFLD_DOMAIN", Cow::Borrowed(domain))]
     };
     match answer {
-        CommandResult::Done(Done::Prepared { user, domain, key, picture, .. }) => {
-            let mut list = whose(user.as_str(), domain.as_str());
-            list.push(("SIGNFLD_REQUEST_KEY", key.into()));
-            list.push(("SIGNFLD_REQUEST_IMAGE", BASE64.encode(picture).into()));
+        CommandResult::Done(Done::Prepared(prepared)) => {
+            let mut list = whose(prepared.user.as_str(), prepared.domain.as_str());
+            list.push(("SIGNFLD_SERIAL_NO", (&prepared.serial).into()));
+            list.push(("SIGNFLD_REQUEST_KEY", (&prepared.key).into()));
+            list.push(("SIGNFLD_REQUEST_MESSAGE", (&prepared.message).into()));
+            list.push(("SIGNFLD_REQUEST_IMAGE", BASE64.encode(&prepared.picture).into()));
             list
         }
         CommandResult::Done(Done::Completed { user, domain, serial }) => {
@@ -135,7 +157,15 @@ fn listed(answer: &CommandResult) -> Vec<(&'static str, Cow<'_, str>)> {
             list.push(("SIGNFLD_SERIAL_NO", serial.into()));
             list
         }
-        _ => Vec::new(),
+        // An answer of success has no message: some clients take any message for a failure.
+        CommandResult::Done(_) => Vec::new(),
+        CommandResult::Not(status, None) => {
+            vec![("SIGNFLD_STATUS_MESSAGE", status.sentence().into())]
+        }
+        CommandResult::Not(status, Some(sentence)) => vec![
+            ("SIGNFLD_STATUS_MESSAGE", sentence.into()),
+            ("SIGNFLD_AUXILIARY_MESSAGE", format!("{}: {sentence}", status.number()).into()),
+        ],
     }
 }
 
@@ -240,7 +270,7 @@ impl From<body_limit::BodyRefusal> for Fault {
             }
             body_limit::BodyRefusal::Busy => Self::server("the server is busy; try again"),
             body_limit::BodyRefusal::NotJson | body_limit::BodyRefusal::Broken => {
-                Self::client(StatusCode::BAD_REQUEST, "the message did not arrive whole")
+                Self::client(StatusCode::INTERNAL_SERVER_ERROR, "the message did not arrive whole")
             }
         }
     }
@@ -253,7 +283,7 @@ impl From<NotSoap> for Fault {
             NotSoap::Mandatory => "MustUnderstand",
             _ => CLIENT,
         };
-        Self { code, ..Self::client(StatusCode::BAD_REQUEST, reason.to_string()) }
+        Self { code, ..Self::client(StatusCode::INTERNAL_SERVER_ERROR, reason.to_string()) }
     }
 }
 

@@ -201,7 +201,58 @@ fn both_styles_ask_the_same() {
 }
 
 #[test]
-fn an_attribute_that_means_nothing_here_is_refused_by_name() {
+fn every_published_attribute_is_accepted() {
+    let with = |command, ids: &[&str]| {
+        let more = ids.iter().filter(|id| !id.ends_with("_CRYPTO_APP_NAME"));
+        let given: Vec<_> = more
+            .map(|id| match *id {
+                "SIGNFLD_AUTH_TYPE" => (*id, "SCAN"),
+                "SIGNFLD_REQUEST_BODY" => (*id, "00ff"),
+                "SIGNFLD_TRANSACTION_TITLE" => (*id, ""),
+                _ => (*id, "1"),
+            })
+            .collect();
+        asked(command, &listed(&given))
+    };
+    use super::attributes::{
+        AUTH_SIGNATURE, AUTH_SIGNATURE_UNUSED, GEN_REQUEST, GEN_REQUEST_UNUSED,
+    };
+    let made = with("genRequest", &[&GEN_REQUEST[..], &GEN_REQUEST_UNUSED].concat()).unwrap();
+    assert!(matches!(made, What::Prepare { serial: Some(_), .. }), "{made:?}");
+    let given = with("authSignature", &[&AUTH_SIGNATURE[..], &AUTH_SIGNATURE_UNUSED].concat());
+    let given = given.unwrap();
+    assert!(matches!(given, What::Complete { serial: Some(_), .. }), "{given:?}");
+    let both = ["SIGNFLD_CRYPTO_APP_INDEX", "SIGNFLD_CRYPTO_APP_NAME"].map(|id| (id, "1"));
+    let known = [("SIGNFLD_COMPONENT_TYPE", "Shop"), ("SIGNFLD_USERID", "jane")];
+    let both = asked("genRequest", &listed(&[&known[..], &both].concat())).unwrap_err();
+    assert!(both.starts_with("only one of SIGNFLD_CRYPTO_APP_INDEX"), "{both}");
+}
+
+#[test]
+fn each_option_of_an_attribute_is_understood() {
+    let list = [
+        ("SIGNFLD_COMPONENT_TYPE", "Shop"),
+        ("SIGNFLD_USERID", "jane"),
+        ("SIGNFLD_REQUEST_BODY", "00ff"),
+        ("SIGNFLD_SERIAL_NO", "CSN0000001-1"),
+    ];
+    let with = |option: &str| {
+        let options = format!(
+            "<attributeID>SIGNFLD_SERIAL_NO</attributeID><attributeOptions><{option}>true\
+             </{option}></attributeOptions>"
+        );
+        let plain = "<attributeID>SIGNFLD_SERIAL_NO</attributeID>";
+        asked("genRequest", &listed(&list).replace(plain, &options))
+    };
+    for (option, is_given) in [("NEGATIVE", true), ("MASKED", true), ("NULL", false)] {
+        let Ok(What::Prepare { serial, .. }) = with(option) else { panic!("{option}") };
+        assert_eq!(serial.is_some(), is_given, "{option}");
+    }
+    assert_eq!(with("OTHER").unwrap_err(), "attributeOptions must be NULL, MASKED or NEGATIVE");
+}
+
+#[test]
+fn an_attribute_that_is_not_published_is_refused_by_name() {
     let known = [("SIGNFLD_COMPONENT_TYPE", "Shop"), ("SIGNFLD_USERID", "jane")];
     let body = ("SIGNFLD_REQUEST_BODY", "00ff");
     let with = |more: &[(&str, &str)]| asked("genRequest", &listed(&[&known[..], more].concat()));
