@@ -43,6 +43,7 @@ mod context;
 mod context_cache;
 mod credentials;
 mod devices;
+mod domains;
 mod gateway;
 mod identities;
 mod ledger;

@@ -138,13 +138,9 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             self.notifier.online(&request.tenant, &request.user, &Recipients::Device(device.id))
         };
         let told = recipients.iter().map(|device| (&device.value, present(&device.value)));
-        let told: Vec<_> = match request.announced {
-            Notify::Nobody => {
-                spec.sealed_for = recipients.first().map(|device| device.value.id);
-                Vec::new()
-            }
-            _ => told.collect(),
-        };
+        let is_offered = request.announced != Notify::Nobody;
+        let told: Vec<_> = told.filter(|_| is_offered).collect();
+        spec.sealed_for = recipients.first().filter(|_| !is_offered).map(|device| device.value.id);
         let present = told.iter().filter(|(_, present)| *present).map(|(device, _)| device.id);
         spec.present = present.collect();
         let (transaction, event) = Transaction::start(spec);
@@ -175,8 +171,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let transaction = Arc::new(transaction);
         match event {
             Event::Ended(_) => self.notifier.notify(Notification::Ended(Arc::clone(&transaction))),
-            _ if request.announced == Notify::Nobody => {}
-            _ => self.notifier.notify(Notification::Offer(Arc::clone(&transaction))),
+            _ if is_offered => self.notifier.notify(Notification::Offer(Arc::clone(&transaction))),
+            _ => {}
         }
         if has_deliveries {
             self.notifier.notify(Notification::NewDelivery);

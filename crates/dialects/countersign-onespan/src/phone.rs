@@ -13,7 +13,7 @@ use countersign_core::engine::{Request, Submission, Taken};
 use countersign_core::id::{
     ClientId, RequestKey, SerialNumber, TenantName, TransactionId, UserName,
 };
-use countersign_core::port::Handle;
+use countersign_core::port::{DomainFilter, Handle};
 use countersign_core::refusal::{DeviceError, DeviceRefusal, Fault};
 use countersign_core::spec::{AcceptedFormats, Digits, Operation};
 use countersign_core::transaction::Transaction;
@@ -99,6 +99,17 @@ impl Phones {
         self.0.completions.check_key(&key).is_ok()
     }
 
+    /// The tenant with this name or domain. A name needs no look-up, so the tenant may be unknown.
+    ///
+    /// # Errors
+    /// If the ledger fails.
+    pub async fn tenant_named(&self, name: &str) -> Result<Option<TenantName>, Fault> {
+        let Ok(domain) = name.parse() else { return Ok(None) };
+        let found = self.0.core.read().domains(DomainFilter::Domain(&domain)).await?;
+        let found = found.into_iter().next().map(|found| found.tenant);
+        Ok(found.or_else(|| name.parse().ok()))
+    }
+
     /// Forgets callers without recent fetches or completions.
     pub fn tidy(&self) {
         self.0.fetches.retain_recent();
@@ -123,8 +134,8 @@ impl Phones {
         Ok(hex::encode(answer::sealed(&taken, &name)))
     }
 
-    /// The content of a transaction as a sealed message, in hex, for the device that its start chose;
-    /// with the device's serial number. `None` if the device is gone.
+    /// The content of a transaction as a sealed message, in hex, for the device that its start
+    /// chose; with the device's serial number. `None` if the device is gone.
     ///
     /// # Errors
     /// If the ledger fails.

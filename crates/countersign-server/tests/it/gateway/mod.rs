@@ -1,6 +1,7 @@
 //! OneSpan's gateway, called like a phone's application.
 
 mod calls;
+mod domains;
 mod locks;
 mod login;
 mod offline;

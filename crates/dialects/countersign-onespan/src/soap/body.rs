@@ -70,6 +70,19 @@ pub enum What {
     Cancel { serial: String, message: String },
 }
 
+impl What {
+    /// The user whom the command is about, if it names one.
+    pub(super) fn user(&self) -> Option<&NamedUser> {
+        match self {
+            Self::Sign { user, .. }
+            | Self::Await { user, .. }
+            | Self::Prepare { user, .. }
+            | Self::Complete { user, .. } => Some(user),
+            Self::Fetch { .. } | Self::Cancel { .. } => None,
+        }
+    }
+}
+
 /// The user who is to sign.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NamedUser {

@@ -56,6 +56,21 @@ pub(super) async fn perform(
 
 async fn done(soap: &Soap, caller: Caller, call: &SoapCall) -> Result<Done, CommandError> {
     let RequestedAttributes { component, what } = call.asked()?;
+    let domain = what.user().and_then(|user| user.domain.clone());
+    let done = done_in_tenant(soap, caller, &component, what).await?;
+    // The answer names the domain as the caller did.
+    Ok(match domain {
+        Some(domain) => done.with_domain(domain),
+        None => done,
+    })
+}
+
+async fn done_in_tenant(
+    soap: &Soap,
+    caller: Caller,
+    component: &str,
+    what: What,
+) -> Result<Done, CommandError> {
     if component != caller.name {
         return Err(BadParameter("componentType is not the name of this client".into()).into());
     }
@@ -80,7 +95,7 @@ async fn done(soap: &Soap, caller: Caller, call: &SoapCall) -> Result<Done, Comm
             Ok(Done::Fetched { message: soap.phones.fetch(asker, &serial, &key).await? })
         }
         What::Complete { user, serial, key, signature } => {
-            let name = user_name(&caller, &user)?;
+            let name = user_name(soap, &caller, &user).await?;
             if !soap.phones.may_complete(client.as_str(), &tenant, &name) {
                 return Err(CommandError::Told(Status::Error, None));
             }
@@ -134,7 +149,7 @@ impl Soap {
         key: &str,
     ) -> Result<Done, CommandError> {
         let core = &self.authenticator.core;
-        let name = user_name(&caller, &user)?;
+        let name = user_name(self, &caller, &user).await?;
         let key: RequestKey = key.parse().map_err(|_| unknown())?;
         let serial = serial.map(|serial| serial.parse()).transpose();
         let serial = serial.map_err(|_| unknown())?;
@@ -180,7 +195,7 @@ impl Soap {
         if self.tasks.is_draining() {
             return Err(Fault::draining().into());
         }
-        let name = user_name(&caller, &user)?;
+        let name = user_name(self, &caller, &user).await?;
         let recipients = self.recipients(&caller, serial).await?;
         Ok(SignatureRequest {
             id: TransactionId(self.authenticator.core.new_id()),
@@ -237,10 +252,20 @@ fn signed_by(ended: &Transaction, signer: Option<&Device>) -> Result<Done, Comma
 
 /// The user in the client's own tenant. Another domain is refused as an unknown user, and so is an
 /// invalid name.
-fn user_name(caller: &Caller, user: &NamedUser) -> Result<UserName, StartRefusal> {
-    let is_own = user.domain.as_ref().is_none_or(|domain| domain == caller.tenant.as_str());
+async fn user_name(
+    soap: &Soap,
+    caller: &Caller,
+    user: &NamedUser,
+) -> Result<UserName, CommandError> {
+    let is_own = match &user.domain {
+        None => true,
+        Some(domain) if domain == caller.tenant.as_str() => true,
+        Some(domain) => {
+            soap.phones.tenant_named(domain).await?.is_some_and(|named| named == caller.tenant)
+        }
+    };
     let name = is_own.then(|| user.id.parse().ok()).flatten();
-    name.ok_or(StartRefusal::UnknownUser)
+    Ok(name.ok_or(StartRefusal::UnknownUser)?)
 }
 
 fn content(data: Data) -> Result<Content, BadParameter> {

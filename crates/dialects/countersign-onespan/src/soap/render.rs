@@ -37,6 +37,19 @@ pub(super) enum Done {
     Cancelled,
 }
 
+impl Done {
+    /// The same, with the tenant named by this domain.
+    pub(super) fn with_domain(mut self, named: String) -> Self {
+        match &mut self {
+            Self::Signed { domain, .. }
+            | Self::Completed { domain, .. }
+            | Self::Prepared(Prepared { domain, .. }) => *domain = named,
+            Self::Fetched { .. } | Self::Cancelled => {}
+        }
+        self
+    }
+}
+
 /// A request for which a key was made.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -54,8 +67,8 @@ pub(super) struct Prepared {
 }
 
 /// The reason why a command has no result, by SOAP 1.1, section 4.4. A message that is not a
-/// request gets HTTP 500, as section 6.2 demands: some clients do not read the fault of a 400. Other
-/// statuses are HTTP's own, as for authentication. The status never tells a command's outcome.
+/// request gets HTTP 500, as section 6.2 demands: some clients do not read the fault of a 400.
+/// Other statuses are HTTP's own, as for authentication. None tells a command's outcome.
 #[derive(Debug)]
 pub(super) struct Fault {
     status: StatusCode,
