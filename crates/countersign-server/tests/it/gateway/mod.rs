@@ -5,6 +5,7 @@ mod domains;
 mod locks;
 mod login;
 mod offline;
+mod published_logins;
 mod scan;
 mod tries;
 

@@ -92,15 +92,21 @@ pub(super) fn auth_signature(command: &Element) -> Result<RequestedAttributes, B
         (list.required("SIGNFLD_REQUEST_KEY")?, list.required("SIGNFLD_SIGNATURE")?);
     let user = NamedUser { id, domain: list.take("SIGNFLD_DOMAIN") };
     let serial = list.take("SIGNFLD_SERIAL_NO");
-    Ok(RequestedAttributes { component, what: What::Complete { user, serial, key, signature } })
+    let operation = Operation::Sign;
+    let what = What::Complete { operation, user, serial, key, signature };
+    Ok(RequestedAttributes { component, what })
 }
 
 /// The attributes of a command.
-struct AttributeList(Vec<(String, String)>);
+pub(super) struct AttributeList(Vec<(String, String)>);
 
 impl AttributeList {
     /// Reads a list, without the attributes that are marked as null. Each must be one of these.
-    fn of(set: Option<&Element>, used: &[&str], unused: &[&str]) -> Result<Self, BadParameter> {
+    pub(super) fn of(
+        set: Option<&Element>,
+        used: &[&str],
+        unused: &[&str],
+    ) -> Result<Self, BadParameter> {
         let list = set.map(attributes).transpose()?.unwrap_or_default();
         let is_known = |id: &str| used.contains(&id) || unused.contains(&id);
         match list.iter().find(|(id, _)| !is_known(id)) {
@@ -110,16 +116,16 @@ impl AttributeList {
     }
 
     /// The value of an attribute; `None` if it is blank.
-    fn take(&mut self, id: &str) -> Option<String> {
+    pub(super) fn take(&mut self, id: &str) -> Option<String> {
         let at = self.0.iter().position(|(name, _)| name == id)?;
         Some(self.0.swap_remove(at).1).filter(|value| !value.trim().is_empty())
     }
 
-    fn required(&mut self, id: &str) -> Result<String, BadParameter> {
+    pub(super) fn required(&mut self, id: &str) -> Result<String, BadParameter> {
         self.take(id).ok_or_else(|| BadParameter(format!("{id} is required")))
     }
 
-    fn at_most_one(&self, one: &str, other: &str) -> Result<(), BadParameter> {
+    pub(super) fn at_most_one(&self, one: &str, other: &str) -> Result<(), BadParameter> {
         let is_given = |id: &str| self.0.iter().any(|(name, _)| name == id);
         if is_given(one) && is_given(other) {
             return bad(&format!("only one of {one} and {other} may be given"));

@@ -4,12 +4,13 @@
 use countersign_core::limits::{CONTENT_BYTES_MAX, NAME_BYTES_MAX, ROWS_MAX};
 use countersign_core::spec::Operation;
 
-use super::attributes;
 use super::invalid::{BadParameter, NotSoap};
 use super::xml::{self, Element, Space};
+use super::{attributes, logins};
 
-/// The commands, by the vendor's names. The vendor has no `AuthUserRequest`, and a different
-/// `GetSecureChallenge`.
+/// The commands, by the vendor's names. `AuthUser` and `AuthenticationChallenge` are in the vendor's
+/// namespace of logins. `AuthUserRequest` and `GetSecureChallenge` are ours, and in that of
+/// signatures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SoapCommand {
     AuthSignatureRequest,
@@ -19,6 +20,8 @@ pub(super) enum SoapCommand {
     CancelAuthSignatureRequest,
     AuthUserRequest,
     GetSecureChallenge,
+    AuthUser,
+    AuthenticationChallenge,
 }
 
 /// The format of a command's parameters and of its answer.
@@ -41,7 +44,7 @@ pub struct SoapCall {
 }
 
 /// The content of a login for which the application gives no text.
-const LOGIN: &str = "Log in?";
+pub(super) const LOGIN: &str = "Log in?";
 
 /// A parsed command, with the component type that the caller gives.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -65,7 +68,13 @@ pub enum What {
     /// Give the transaction with this key to this device.
     Fetch { serial: String, key: String },
     /// End a transaction with this signature.
-    Complete { user: NamedUser, serial: Option<String>, key: String, signature: String },
+    Complete {
+        operation: Operation,
+        user: NamedUser,
+        serial: Option<String>,
+        key: String,
+        signature: String,
+    },
     /// End a transaction with the user's decline on this device.
     Cancel { serial: String, message: String },
 }
@@ -101,7 +110,7 @@ pub enum Data {
 }
 
 impl SoapCommand {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::AuthSignatureRequest,
         Self::GenRequest,
         Self::GetPreparedSignatureRequest,
@@ -109,6 +118,8 @@ impl SoapCommand {
         Self::CancelAuthSignatureRequest,
         Self::AuthUserRequest,
         Self::GetSecureChallenge,
+        Self::AuthUser,
+        Self::AuthenticationChallenge,
     ];
 
     /// The name of its element.
@@ -120,7 +131,24 @@ impl SoapCommand {
             Self::AuthSignature => "authSignature",
             Self::CancelAuthSignatureRequest => "cancelAuthSignatureRequest",
             Self::AuthUserRequest => "authUserRequest",
-            Self::GetSecureChallenge => "getSecureChallenge",
+            Self::GetSecureChallenge | Self::AuthenticationChallenge => "getSecureChallenge",
+            Self::AuthUser => "authUser",
+        }
+    }
+
+    /// The name of the element of its answer. The vendor's pages print this one with "Respond".
+    pub(super) fn answer(self) -> String {
+        match self {
+            Self::AuthenticationChallenge => "getSecureChallengeRespond".into(),
+            _ => format!("{}Response", self.as_str()),
+        }
+    }
+
+    /// The namespace of its element and of its answer.
+    pub(super) fn space(self) -> Space {
+        match self {
+            Self::AuthUser | Self::AuthenticationChallenge => Space::Authentication,
+            _ => Space::Signature,
         }
     }
 
@@ -157,6 +185,7 @@ impl SoapCommand {
             Self::GetSecureChallenge => {
                 &["componentType", "user", "serialNumber", "title", "dataFieldList"]
             }
+            Self::AuthUser | Self::AuthenticationChallenge => &[],
         }
     }
 }
@@ -195,16 +224,16 @@ impl SoapCall {
         }
         let [element]: [Element; 1] =
             body.children.try_into().map_err(|_| NotSoap::NotOneCommand)?;
-        let named = |command: &SoapCommand| command.as_str() == element.name;
+        let named = |command: &SoapCommand| {
+            command.as_str() == element.name && command.space() == element.space
+        };
         let command = SoapCommand::ALL.into_iter().find(named).ok_or(NotSoap::UnknownCommand)?;
-        if element.space != Space::Signature {
-            return Err(NotSoap::UnknownCommand);
-        }
         let listed = |child: &Element| child.name == "attributeSet";
-        let style = if command.has_attributes() && element.children.iter().any(listed) {
-            Style::Attributes
-        } else {
-            Style::Elements
+        let is_listed = command.has_attributes() && element.children.iter().any(listed);
+        let style = match command.space() {
+            Space::Authentication => Style::Attributes,
+            _ if is_listed => Style::Attributes,
+            _ => Style::Elements,
         };
         Ok(Self { command, style, element })
     }
@@ -216,10 +245,12 @@ impl SoapCall {
     pub fn asked(&self) -> Result<RequestedAttributes, BadParameter> {
         match self.style {
             Style::Elements => self.of_elements(),
-            Style::Attributes if self.command == SoapCommand::AuthSignature => {
-                attributes::auth_signature(&self.element)
-            }
-            Style::Attributes => attributes::gen_request(&self.element),
+            Style::Attributes => match self.command {
+                SoapCommand::AuthSignature => attributes::auth_signature(&self.element),
+                SoapCommand::AuthUser => logins::auth_user(&self.element),
+                SoapCommand::AuthenticationChallenge => logins::challenge(&self.element),
+                _ => attributes::gen_request(&self.element),
+            },
         }
     }
 
@@ -243,6 +274,7 @@ impl SoapCall {
                 key: given.required("requestKey")?,
             },
             SoapCommand::AuthSignature => What::Complete {
+                operation: Operation::Sign,
                 user: user(&given)?,
                 serial: given.optional("serialNumber")?,
                 key: given.required("requestKey")?,
@@ -252,6 +284,9 @@ impl SoapCall {
                 serial: given.required("serialNumber")?,
                 message: given.required("requestKeyMessage")?,
             },
+            SoapCommand::AuthUser | SoapCommand::AuthenticationChallenge => {
+                return bad("credentialAttributeSet is required");
+            }
         };
         Ok(RequestedAttributes { component, what })
     }

@@ -94,7 +94,8 @@ async fn done_in_tenant(
             }
             Ok(Done::Fetched { message: soap.phones.fetch(asker, &serial, &key).await? })
         }
-        What::Complete { user, serial, key, signature } => {
+        What::Complete { operation, user, serial, key, signature } => {
+            let asker = Asker { operation, ..asker };
             let name = user_name(soap, &caller, &user).await?;
             if !soap.phones.may_complete(client.as_str(), &tenant, &name) {
                 return Err(CommandError::Told(Status::Error, None));

@@ -9,6 +9,7 @@ mod attributes;
 pub mod body;
 mod command;
 pub mod invalid;
+mod logins;
 mod render;
 pub mod xml;
 

@@ -13,7 +13,7 @@ use quick_xml::escape::escape;
 
 use super::body::{SoapCall, Style};
 use super::invalid::NotSoap;
-use super::xml;
+use super::xml::{self, Space};
 use crate::codes::Status;
 use countersign_http::body_limit;
 use countersign_http::caller::AuthError;
@@ -82,11 +82,16 @@ const SERVER: &str = "Server";
 
 /// The answer to a call, in the call's own format.
 pub(super) fn answer(call: &SoapCall, answer: &CommandResult) -> Response {
-    let mut out = Xml::envelope();
-    let name = format!("sig:{}Response", call.command.as_str());
+    let space = call.command.space();
+    let mut out = Xml::envelope(space);
+    let (prefix, fields) = match space {
+        Space::Authentication => ("aut", "CREDFLD"),
+        _ => ("sig", "SIGNFLD"),
+    };
+    let name = format!("{prefix}:{}", call.command.answer());
     out.within(&name, |out| match call.style {
         Style::Elements => elements(out, answer),
-        Style::Attributes => attributes(out, answer),
+        Style::Attributes => attributes(out, fields, answer),
     });
     (StatusCode::OK, out.ended()).into_response()
 }
@@ -134,7 +139,8 @@ fn elements(out: &mut Xml, answer: &CommandResult) {
     });
 }
 
-fn attributes(out: &mut Xml, answer: &CommandResult) {
+/// `fields` is the prefix of the attributes' ids.
+fn attributes(out: &mut Xml, fields: &str, answer: &CommandResult) {
     out.within("results", |out| {
         codes(out, answer);
         out.within("resultAttribute", |out| {
@@ -143,7 +149,7 @@ fn attributes(out: &mut Xml, answer: &CommandResult) {
                     // The vendor's pages print both orders, and some clients read the first element
                     // only.
                     out.leaf("value", &value);
-                    out.leaf("attributeID", id);
+                    out.leaf("attributeID", &format!("{fields}_{id}"));
                 });
             }
         });
@@ -151,33 +157,38 @@ fn attributes(out: &mut Xml, answer: &CommandResult) {
     });
 }
 
-/// The attributes of an answer. `SIGNFLD_REQUEST_IMAGE` is ours.
+/// The attributes of an answer, without the prefix of their ids. `REQUEST_IMAGE` is ours.
 fn listed(answer: &CommandResult) -> Vec<(&'static str, Cow<'_, str>)> {
-    let whose = |user, domain| {
-        vec![("SIGNFLD_USERID", Cow::Borrowed(user)), ("SIGNFLD_DOMAIN", Cow::Borrowed(domain))]
-    };
+    let whose =
+        |user, domain| vec![("USERID", Cow::Borrowed(user)), ("DOMAIN", Cow::Borrowed(domain))];
     match answer {
         CommandResult::Done(Done::Prepared(prepared)) => {
             let mut list = whose(prepared.user.as_str(), prepared.domain.as_str());
-            list.push(("SIGNFLD_SERIAL_NO", (&prepared.serial).into()));
-            list.push(("SIGNFLD_REQUEST_KEY", (&prepared.key).into()));
-            list.push(("SIGNFLD_REQUEST_MESSAGE", (&prepared.message).into()));
-            list.push(("SIGNFLD_REQUEST_IMAGE", BASE64.encode(&prepared.picture).into()));
+            list.push(("SERIAL_NO", (&prepared.serial).into()));
+            let name = match prepared.operation {
+                Operation::Sign => "REQUEST_KEY",
+                Operation::Login => "CHALLENGE_KEY",
+            };
+            list.push((name, (&prepared.key).into()));
+            list.push(("REQUEST_MESSAGE", (&prepared.message).into()));
+            list.push(("REQUEST_IMAGE", BASE64.encode(&prepared.picture).into()));
             list
         }
-        CommandResult::Done(Done::Completed { user, domain, serial }) => {
+        CommandResult::Done(
+            Done::Completed { user, domain, serial } | Done::Signed { user, domain, serial, .. },
+        ) => {
             let mut list = whose(user.as_str(), domain.as_str());
-            list.push(("SIGNFLD_SERIAL_NO", serial.into()));
+            list.push(("SERIAL_NO", serial.into()));
             list
         }
         // An answer of success has no message: some clients take any message for a failure.
         CommandResult::Done(_) => Vec::new(),
         CommandResult::Not(status, None) => {
-            vec![("SIGNFLD_STATUS_MESSAGE", status.sentence().into())]
+            vec![("STATUS_MESSAGE", status.sentence().into())]
         }
         CommandResult::Not(status, Some(sentence)) => vec![
-            ("SIGNFLD_STATUS_MESSAGE", sentence.into()),
-            ("SIGNFLD_AUXILIARY_MESSAGE", format!("{}: {sentence}", status.number()).into()),
+            ("STATUS_MESSAGE", sentence.into()),
+            ("AUXILIARY_MESSAGE", format!("{}: {sentence}", status.number()).into()),
         ],
     }
 }
@@ -302,7 +313,7 @@ impl From<NotSoap> for Fault {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let mut out = Xml::envelope();
+        let mut out = Xml::envelope(Space::Signature);
         out.within("soapenv:Fault", |out| {
             out.leaf("faultcode", &format!("soapenv:{}", self.code));
             out.leaf("faultstring", &self.sentence);
@@ -319,12 +330,16 @@ impl IntoResponse for Fault {
 struct Xml(String);
 
 impl Xml {
-    fn envelope() -> Self {
+    /// An envelope that binds the prefix of this namespace.
+    fn envelope(space: Space) -> Self {
+        let (prefix, name) = match space {
+            Space::Authentication => ("aut", xml::AUTHENTICATION),
+            _ => ("sig", xml::SIGNATURE),
+        };
         Self(format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<soapenv:Envelope xmlns:soapenv=\"{}\" \
-             xmlns:sig=\"{}\"><soapenv:Body>",
+             xmlns:{prefix}=\"{name}\"><soapenv:Body>",
             xml::SOAP,
-            xml::SIGNATURE
         ))
     }
 
