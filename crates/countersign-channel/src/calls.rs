@@ -76,11 +76,10 @@ pub(super) async fn offers(
         room.core.notifier().connect(tenant, &user, device, ConnectionKind::Poll, room.core.now());
     let until = room.core.now() + Duration::from_secs(wait).min(POLL_WAIT_MAX);
     loop {
-        let open = room.core.offers(tenant, device).await?;
+        let open = room.core.offers(tenant, device, key).await?;
         let offers: Vec<body::Offer> = open
             .iter()
             .filter(|open| !open.shown_by(device))
-            .filter(|open| key.is_none_or(|key| open.spec.request_key == key))
             .map(|open| answer::offer(open))
             .collect();
         if !offers.is_empty() {

@@ -190,8 +190,8 @@ impl Channel {
             ConnectionKind::Channel,
             core.now(),
         );
-        let open =
-            core.offers(&who.tenant, who.device).await.map_err(|error| Some(closed_by(error)))?;
+        let open = core.offers(&who.tenant, who.device, None).await;
+        let open = open.map_err(|error| Some(closed_by(error)))?;
         let pace = self.devices.0.rules.pace;
         let session = Session::welcomed(open.iter().map(|open| open.spec.id), pace, core.now());
         let open = open.iter().map(|open| answer::offer(open)).collect();

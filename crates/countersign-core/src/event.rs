@@ -103,6 +103,8 @@ kinds! {
     AuthorityRenewed = "authority.renewed": "A tenant has a new certificate authority beside the old one. Detail `sha256` is its certificate's.",
     RootTrusted = "root.trusted": "A tenant trusts one more root. Detail `sha256` is the certificate's.",
     RootDistrusted = "root.distrusted": "A root was taken back, or an old authority of the tenant. Detail `sha256` is the certificate's.",
+    DomainAdded = "domain.added": "A tenant has a further domain. Detail `domain` is its name.",
+    DomainRemoved = "domain.removed": "A domain was removed from a tenant. Detail `domain` is its name.",
     TokenKeyReplaced = "token_key.replaced": "A tenant's access tokens are signed with a new key. Detail `before` says what became of the old one.",
     ClientCreated = "client.created": "A client was created. Detail `roles` names its roles.",
     ClientSecretRotated = "client.secret_rotated": "A client has a new secret. Detail `before` says what became of the old one.",

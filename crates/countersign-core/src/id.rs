@@ -250,6 +250,10 @@ impl FromStr for SerialNumber {
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TenantName(Arc<str>);
 
+/// A further name of a tenant, such as `mydomain.com`: DNS labels in lower case.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct DomainName(Arc<str>);
+
 /// A user's name within a tenant, in its [normal form](crate::name::normal_form).
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct UserName(Arc<str>);
@@ -266,6 +270,14 @@ fn label(text: &str) -> Result<Cow<'_, str>, BadName> {
     let good = good && edge(bytes.first()) && edge(bytes.last());
     good.then_some(text.into()).ok_or(BadName(
         "a tenant's name is 1 to 63 lower-case letters, digits and dashes, no dash at its ends",
+    ))
+}
+
+fn domain(text: &str) -> Result<Cow<'_, str>, BadName> {
+    let good = text.len() <= 253 && text.split('.').all(|part| label(part).is_ok());
+    good.then_some(text.into()).ok_or(BadName(
+        "a domain is names of 1 to 63 lower-case letters, digits and dashes with dots between \
+         them, 253 bytes at most",
     ))
 }
 
@@ -302,7 +314,7 @@ macro_rules! text_name {
         }
     )*};
 }
-text_name!(TenantName: label, UserName: normal_form, ClientId: visible);
+text_name!(TenantName: label, DomainName: domain, UserName: normal_form, ClientId: visible);
 
 #[cfg(test)]
 mod tests {
@@ -326,6 +338,12 @@ mod tests {
             assert!(bad.parse::<DeviceId>().is_err(), "{bad}");
         }
         assert_eq!("9223372036854775807".parse(), DeviceId::try_from(i64::MAX as u64));
+        for good in ["mydomain.com", "master", "a.b-c.d1"] {
+            assert!(good.parse::<DomainName>().is_ok(), "{good}");
+        }
+        for bad in ["", ".", "a..b", "a.", ".a", "MyDomain.com", "a b.c", "-a.b", "a_b.c"] {
+            assert!(bad.parse::<DomainName>().is_err(), "{bad}");
+        }
         assert_eq!("0000000042".parse(), RequestKey::try_from(42));
         for bad in ["", "42", "00000000042", "00000000x2"] {
             assert!(bad.parse::<RequestKey>().is_err(), "{bad}");

@@ -46,6 +46,8 @@ pub const CLOCK_DEFAULT: Duration = Duration::from_mins(5);
 
 /// The roots that one tenant may trust, including its own authority.
 pub const ROOTS_PER_TENANT_MAX: usize = 32;
+/// The domains of one tenant.
+pub const DOMAINS_PER_TENANT_MAX: usize = 32;
 /// The devices of one user, without retired ones.
 pub const DEVICES_PER_USER_MAX: usize = 32;
 /// The devices that may take one transaction. Retired devices count, so it is more than the devices

@@ -20,8 +20,8 @@ pub use commit::{
 pub use keys::{CallbackMacs, Keys, Signer};
 pub use ledger::Ledger;
 pub use listing::{
-    ApiKeyCursor, BadCursor, DeliveryCursor, DeviceCursor, DeviceFilter, Listed, Page,
-    TransactionCursor, all_pages,
+    ApiKeyCursor, BadCursor, DeliveryCursor, DeviceCursor, DeviceFilter, DomainFilter, Listed,
+    Page, TransactionCursor, all_pages,
 };
 pub use query::{
     Credential, CredentialKey, EndSnapshot, Handle, Part, Query, QuerySubject, Snapshot,

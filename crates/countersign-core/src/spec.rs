@@ -51,6 +51,11 @@ pub struct TransactionSpec {
     pub once: bool,
     /// The time of the start.
     pub started_at: Timestamp,
+    /// The devices that are notified of it.
+    pub announced: Notify,
+    /// The device for which the content was sealed for the client at the start, so that it needs no
+    /// fetch. Only a transaction of [`Notify::Nobody`] has one.
+    pub sealed_for: Option<DeviceId>,
     /// Whether an addressed device was online at the start.
     pub online: bool,
     /// The devices that were online at the start and were offered it.
@@ -133,6 +138,19 @@ pub enum Operation {
     Sign,
     /// Prove the user's identity, by signing a challenge.
     Login,
+}
+
+/// The devices that are notified of a transaction.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Notify {
+    /// No device, at the start or later: a device finds it only with its request key, which reaches
+    /// the device in another way.
+    Nobody,
+    /// Addressed devices that are connected at the start or later.
+    Online,
+    /// Addressed devices that are connected, and by a push those that are not.
+    #[default]
+    Everybody,
 }
 
 /// A caller's own name for a transaction, unique for the client, with a digest of the request.

@@ -1,6 +1,6 @@
 //! Tenants, each with its own certificate authority, clients and API keys.
 
-use crate::id::{ApiKeyId, ClientId, TenantName, UserName};
+use crate::id::{ApiKeyId, ClientId, DomainName, TenantName, UserName};
 use crate::key::{StoredKey, TokenKeys};
 use crate::role::Roles;
 use crate::time::Timestamp;
@@ -21,6 +21,15 @@ pub struct Tenant {
     pub state: TenantState,
     /// The time of the creation.
     pub created_at: Timestamp,
+}
+
+/// A domain of a tenant: a further name, unique among the names and domains of all tenants.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct TenantDomain {
+    /// The domain.
+    pub domain: DomainName,
+    /// The tenant's name.
+    pub tenant: TenantName,
 }
 
 /// Whether a tenant is served.

@@ -322,10 +322,10 @@ impl Transaction {
     /// other devices cannot make the server verify signatures.
     ///
     /// # Errors
-    /// Refuses a device that has not taken the transaction.
+    /// Refuses a device that has neither taken the transaction, nor got it sealed at the start.
     pub fn may_finish(&self, device: DeviceId) -> Result<(), DeviceRefusal> {
         self.may_answer(device)?;
-        if !self.taken_by(device) {
+        if !self.taken_by(device) && self.spec.sealed_for != Some(device) {
             return Err(DeviceRefusal::NotTaken);
         }
         Ok(())

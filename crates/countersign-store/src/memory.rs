@@ -10,16 +10,18 @@ use countersign_core::Fault;
 use countersign_core::device::{Device, Identity};
 use countersign_core::enrolment::Activation;
 use countersign_core::event::RecordedEvent;
-use countersign_core::id::{ClientId, DeviceId, IdentityId, TenantName, TransactionId, UserName};
+use countersign_core::id::{
+    ClientId, DeviceId, DomainName, IdentityId, TenantName, TransactionId, UserName,
+};
 use countersign_core::port::{
     ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
-    DeliveryCursor, DeviceCursor, DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page,
-    Preconditions, Purge, Query, Settle, Settled, SigningRole, Snapshot, StoredKey, StoredMax,
-    TransactionChange, TransactionCursor, Versioned,
+    DeliveryCursor, DeviceCursor, DeviceFilter, DomainFilter, Due, Handle, Ledger, Listed,
+    OutboxEntry, Page, Preconditions, Purge, Query, Settle, Settled, SigningRole, Snapshot,
+    StoredKey, StoredMax, TransactionChange, TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::{Contact, PushSnapshot};
 use countersign_core::spec::TransactionSpec;
-use countersign_core::tenant::{ApiKey, Client, Tenant};
+use countersign_core::tenant::{ApiKey, Client, Tenant, TenantDomain};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Event, Transaction};
 use countersign_core::user::User;
@@ -34,6 +36,7 @@ mod contact;
 mod credential;
 mod delivery;
 mod device;
+mod domain;
 mod purge;
 mod snapshot;
 mod tenant;
@@ -65,6 +68,7 @@ struct Tables {
     deliveries: Deliveries,
     contacts: BTreeMap<(TenantName, TransactionId, DeviceId), Contact>,
     tenants: BTreeMap<TenantName, Tenant>,
+    domains: BTreeMap<DomainName, TenantName>,
     users_made: BTreeMap<TenantName, u32>,
     clients: BTreeMap<(TenantName, ClientId), Versioned<Client>>,
     signing_keys: BTreeMap<(TenantName, SigningRole), StoredKey>,
@@ -180,6 +184,10 @@ impl Ledger for Memory {
         let later = |name: &&TenantName| page.after.as_ref().is_none_or(|after| *name > after);
         let names = tables.tenants.keys().filter(later).take(page.limit.into());
         Ok(Listed::new(names.cloned().collect(), page.limit, TenantName::clone))
+    }
+
+    async fn domains(&self, filter: DomainFilter<'_>) -> Result<Vec<TenantDomain>, Fault> {
+        Ok(self.0.lock().domains(filter))
     }
 
     async fn clients(

@@ -13,11 +13,11 @@ use super::context_cache::{ReadFrom, StepAttempt, read_order};
 use super::{Conclusion, Engine, lost_every_race};
 use crate::device::Device;
 use crate::event::Actor;
-use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
+use crate::id::{DeviceId, IdentityId, RequestKey, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Change, Clock, Entropy, Ledger, Notifier, Part, Query, QuerySubject, Snapshot};
 use crate::refusal::{ActorError, ActorRefusal, DeviceError, DeviceRefusal, Error};
-use crate::spec::SignatureFormat;
+use crate::spec::{Notify, SignatureFormat};
 use crate::time::Timestamp;
 use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
 use crate::user::{Factor, Lock, LockState};
@@ -109,12 +109,16 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Reads the open transactions of this device, oldest first. A device that asks is online, so
     /// the clock *go online* stops for the transactions that it is offered.
     ///
+    /// With `key`, reads only the transaction with this request key, if it is one of them. Without
+    /// it, leaves out those of [`Notify::Nobody`] that the device has not taken.
+    ///
     /// # Errors
     /// Refuses a device or a user that is locked or unknown.
     pub async fn offers(
         &self,
         tenant: &TenantName,
         device: DeviceId,
+        key: Option<RequestKey>,
     ) -> Result<Vec<Arc<Transaction>>, ActorError> {
         let parts = &[Part::User, Part::Open];
         let query = Query { subject: QuerySubject::Device(device), parts };
@@ -130,6 +134,13 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let taken_once = open.spec.once
                 && open.takes.first().is_some_and(|take| take.device != device.value.id);
             if !open.spec.recipients.includes(device.value.id) || taken_once {
+                continue;
+            }
+            let is_offered = match key {
+                Some(key) => open.spec.request_key == key,
+                None => open.spec.announced != Notify::Nobody || open.taken_by(device.value.id),
+            };
+            if !is_offered {
                 continue;
             }
             if open.spec.is_ended_for(&device.value, self.now()) {
@@ -292,14 +303,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 let transaction = Arc::new(context.transaction.value);
                 return Ok(Some(Ok(Completed { transaction, device: context.device.value })));
             }
-            ended => {
-                context.user.value.lock_state.check(context.now)?;
-                if let Some(end) = ended {
-                    return Err(DeviceRefusal::Ended(end.outcome()).into());
-                }
-                if context.now >= transaction.deadline() {
-                    return Err(DeviceRefusal::Late.into());
-                }
+            _ => {
+                context.check_open()?;
                 if mode == FinishMode::AtOnce && !transaction.shown_by(device) {
                     context = context.taken()?;
                 }
@@ -317,7 +322,10 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             (context.user.value.lock_state, context.now, &self.policy.locks);
         let wrong = before.record_failure(Factor::Code, policy, now);
         let input = match proof {
-            Some(proof) => Input::Finish { device, proof },
+            Some(proof) => {
+                context = context.fetched()?;
+                Input::Finish { device, proof }
+            }
             None => Input::MistakeCode { device, locks: wrong.1 },
         };
         let (decision, device) = context.decide(input, |event| match (event, submission) {

@@ -34,6 +34,27 @@ impl StepContext {
         Ok(self)
     }
 
+    /// Refuses a locked user, and a transaction that has ended.
+    pub(super) fn check_open(&self) -> Result<(), DeviceRefusal> {
+        self.user.value.lock_state.check(self.now)?;
+        match self.transaction.value.end() {
+            Some(end) => Err(DeviceRefusal::Ended(end.outcome())),
+            None if self.now >= self.transaction.value.deadline() => Err(DeviceRefusal::Late),
+            None => Ok(()),
+        }
+    }
+
+    /// The same context, with the transaction fetched for the acting device, unless it has taken
+    /// it. A right signature shows that the device had the content.
+    pub(super) fn fetched(mut self) -> Result<Self, DeviceRefusal> {
+        if self.transaction.value.taken_by(self.device.value.id) {
+            return Ok(self);
+        }
+        let fetch = Input::Fetch { device: self.device.value.id };
+        self.transaction.value = self.transaction.value.step(fetch, self.now)?.next;
+        Ok(self)
+    }
+
     /// Decides, and returns the decision with the versions on which it depends and the acting
     /// device. `lock_state` computes the user's lock state after an event.
     pub(super) fn decide(

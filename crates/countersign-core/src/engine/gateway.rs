@@ -17,7 +17,7 @@ use crate::id::{ClientId, RequestKey, SerialNumber, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Clock, Entropy, Handle, Ledger, Notifier, Part, Query, QuerySubject, Snapshot};
 use crate::refusal::{DeviceError, DeviceRefusal};
-use crate::spec::Operation;
+use crate::spec::{Operation, SignatureFormat, TransactionSpec};
 use crate::time::Timestamp;
 use crate::transaction::{Decline, End, Input, Transaction};
 
@@ -55,7 +55,9 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ///
     /// # Errors
     /// [`DeviceRefusal::Unknown`] for a transaction that is unknown, ended, another client's,
-    /// taken, not for this device, or refused by [`Transaction::may_fetch`]. For a transaction that
+    /// taken, not for this device, refused by [`Transaction::may_fetch`], or one that this device
+    /// could not complete, because it accepts no code and the device has no valid certificate for
+    /// it. For a transaction that
     /// can be fetched, refuses a device or a user that is locked.
     pub async fn fetch(
         &self,
@@ -87,7 +89,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let (found, by) = (&context.transaction.value, context.device.value.id);
             let fetchable = request.fits(found, context.now)
                 && found.spec.user == context.user.value.name
-                && found.may_fetch(by).is_ok();
+                && found.may_fetch(by).is_ok()
+                && can_complete(&found.spec, &context.device.value, context.now);
             if !fetchable {
                 return Err(DeviceRefusal::Unknown.into());
             }
@@ -102,17 +105,21 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// Ends a transaction with a signature by the device that it was fetched for.
+    /// Ends a transaction with a signature by the device that it was fetched for. The client that
+    /// got the content sealed for a device at the start may end it with that device's signature,
+    /// without a fetch: the person typed the code. With a serial number, it must be that device's.
     ///
     /// # Errors
     /// [`DeviceRefusal::OtherForm`] for a signature that does not name its transaction: a gateway
     /// proves nothing about the device, so it could hand in any signature that the user ever made
     /// over the same content. [`DeviceRefusal::Unknown`] for a transaction that is unknown, ended,
-    /// another client's, not this user's, or not fetched; otherwise as [`Engine::finish`].
+    /// another client's, not this user's, not that device's, or not fetched; otherwise as
+    /// [`Engine::finish`].
     pub async fn complete(
         &self,
         request: &Request,
         user: &UserName,
+        serial: Option<SerialNumber>,
         submission: &Submission<'_>,
     ) -> Result<Completed, DeviceError> {
         if !submission.format().names_transaction() {
@@ -123,7 +130,18 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let found =
             found.filter(|found| found.value.spec.user == *user && request.is_asker(&found.value));
         let found = found.ok_or(DeviceRefusal::Unknown)?.value;
-        let by = found.takes.first().ok_or(DeviceRefusal::Unknown)?.device;
+        let by = match (found.takes.first(), &request.client) {
+            (Some(first), _) => Some(first.device),
+            (None, Some(_)) => found.spec.sealed_for,
+            (None, None) => None,
+        };
+        let by = by.ok_or(DeviceRefusal::Unknown)?;
+        if let Some(serial) = serial {
+            let named = self.store.read().device_by_serial(tenant, serial).await?;
+            if named.is_none_or(|named| named.value.id != by) {
+                return Err(DeviceRefusal::Unknown.into());
+            }
+        }
         if let Some(End::Locked { .. }) = found.end() {
             return Err(DeviceRefusal::UserLocked.into());
         }
@@ -215,6 +233,13 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         }
         Ok(Arc::new(transaction))
     }
+}
+
+/// Whether the device can end the transaction through a gateway: with a code, or with a CMS by an
+/// identity whose certificate is valid.
+fn can_complete(spec: &TransactionSpec, device: &Device, now: Timestamp) -> bool {
+    spec.formats.accept(SignatureFormat::Code)
+        || device.fit(spec.usage(), &spec.selectors, now).next().is_some()
 }
 
 /// Reports an ended transaction as not found, so that its existence does not leak.

@@ -45,6 +45,7 @@ mod context;
 mod context_cache;
 mod credentials;
 mod devices;
+mod domains;
 mod gateway;
 mod identities;
 mod ledger;
@@ -64,12 +65,13 @@ mod verify;
 use core::time::Duration;
 use std::sync::Arc;
 
+pub use crate::spec::Notify;
 pub use answer::{Completed, FinishMode, RawSubmission, Submission, Taken};
 pub use devices::{Enrolled, EnrolmentSnapshot};
 pub use gateway::Request;
 pub use rates::StartRates;
 pub use renewals::RenewalRequest;
-pub use start::{Notify, SignatureRequest};
+pub use start::SignatureRequest;
 
 use self::context_cache::{ContextCache, ReadFrom};
 use crate::delivery::NewDelivery;

@@ -14,22 +14,11 @@ use crate::port::{
 use crate::refusal::{CancelError, CancelRefusal, Error, Quota, StartError, StartRefusal};
 use crate::selector::Selector;
 use crate::spec::{
-    AcceptedFormats, Callback, Clocks, Content, Dialect, Document, Operation, Recipients,
+    AcceptedFormats, Callback, Clocks, Content, Dialect, Document, Notify, Operation, Recipients,
     Reference, SignatureFormat, TransactionSpec,
 };
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
-
-/// The devices that are notified of a start.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Notify {
-    /// No device: the request key reaches a device in another way.
-    Nobody,
-    /// Addressed devices that are connected.
-    Online,
-    /// Addressed devices that are connected, and by a push those that are not.
-    Everybody,
-}
 
 /// A client's request to start a transaction: the terms, without the start time and the request
 /// key, which the engine adds.
@@ -69,7 +58,7 @@ pub struct SignatureRequest {
     pub once: bool,
     /// The time limits.
     pub clocks: Clocks,
-    /// The devices that are notified of the start.
+    /// The devices that are notified of it.
     pub announced: Notify,
     /// The callback for its end, if the client asked for one.
     pub callback: Option<Callback>,
@@ -150,10 +139,9 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             self.notifier.connected(&request.tenant, &request.user, &Recipients::Device(device.id))
         };
         let told = recipients.iter().map(|device| (&device.value, present(&device.value)));
-        let told: Vec<_> = match request.announced {
-            Notify::Nobody => Vec::new(),
-            _ => told.collect(),
-        };
+        let is_offered = request.announced != Notify::Nobody;
+        let told: Vec<_> = told.filter(|_| is_offered).collect();
+        spec.sealed_for = recipients.first().filter(|_| !is_offered).map(|device| device.value.id);
         let present = told.iter().filter(|(_, present)| *present).map(|(device, _)| device.id);
         spec.present = present.collect();
         let (transaction, event) = Transaction::start(spec);
@@ -184,8 +172,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let transaction = Arc::new(transaction);
         match event {
             Event::Ended(_) => self.notifier.notify(Notification::Ended(Arc::clone(&transaction))),
-            _ if request.announced == Notify::Nobody => {}
-            _ => self.notifier.notify(Notification::Offer(Arc::clone(&transaction))),
+            _ if is_offered => self.notifier.notify(Notification::Offer(Arc::clone(&transaction))),
+            _ => {}
         }
         if has_deliveries {
             self.notifier.notify(Notification::NewDelivery);
@@ -342,6 +330,8 @@ impl SignatureRequest {
             pin_required: request.pin_required,
             once: request.once,
             started_at,
+            announced: request.announced,
+            sealed_for: None,
             online: false,
             present: Vec::new(),
             clocks: request.clocks,

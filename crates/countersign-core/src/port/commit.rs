@@ -8,7 +8,7 @@ use crate::id::{
     ApiKeyId, ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserId, UserName,
 };
 use crate::key::{StoredKey, TokenKeys};
-use crate::tenant::{ApiKey, Client, CredentialState, NewTenant, TenantState};
+use crate::tenant::{ApiKey, Client, CredentialState, NewTenant, TenantDomain, TenantState};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
 use crate::user::LockState;
@@ -94,6 +94,11 @@ pub enum Change {
         /// The root's certificate, DER.
         root: Vec<u8>,
     },
+    /// Adds a domain to an existing tenant, if the tenant has fewer than
+    /// [`crate::limits::DOMAINS_PER_TENANT_MAX`], and no tenant has it as its name or domain.
+    AddDomain(TenantDomain),
+    /// Removes a domain from a tenant. It is stale if the tenant does not have it.
+    RemoveDomain(TenantDomain),
     /// Replaces the key that signs a tenant's access tokens. It is stale if another key than the
     /// expected one signs now.
     ReplaceTokenKey(Box<TokenKeyChange>),
@@ -274,6 +279,8 @@ impl Change {
             Self::ReplaceAuthority { .. } => "replacing a tenant's authority",
             Self::TrustRoot { .. } => "trusting a root",
             Self::DistrustRoot { .. } => "taking a root back",
+            Self::AddDomain(_) => "adding a domain to a tenant",
+            Self::RemoveDomain(_) => "removing a domain from a tenant",
             Self::ReplaceTokenKey(_) => "replacing a tenant's token key",
             Self::CreateClient { .. } => "creating a client",
             Self::ChangeClient { .. } => "changing a client",

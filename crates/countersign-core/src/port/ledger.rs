@@ -4,15 +4,15 @@ use core::future::Future;
 
 use super::{
     ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
-    DeliveryCursor, DeviceCursor, DeviceFilter, Due, Listed, OutboxEntry, Page, Purge, Query,
-    Reader, Settle, Settled, Snapshot, TransactionCursor, Versioned,
+    DeliveryCursor, DeviceCursor, DeviceFilter, DomainFilter, Due, Listed, OutboxEntry, Page,
+    Purge, Query, Reader, Settle, Settled, Snapshot, TransactionCursor, Versioned,
 };
 use crate::device::Device;
 use crate::event::RecordedEvent;
 use crate::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
 use crate::push_policy::PushSnapshot;
 use crate::refusal::Fault;
-use crate::tenant::{ApiKey, Client};
+use crate::tenant::{ApiKey, Client, TenantDomain};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
 use crate::user::User;
@@ -77,6 +77,12 @@ pub trait Ledger: Send + Sync {
         &self,
         page: Page<TenantName>,
     ) -> impl Future<Output = Result<Listed<TenantName, TenantName>, Fault>> + Send;
+
+    /// Lists the domains that a filter selects, in order. A deleted tenant has none.
+    fn domains(
+        &self,
+        filter: DomainFilter<'_>,
+    ) -> impl Future<Output = Result<Vec<TenantDomain>, Fault>> + Send;
 
     /// Lists the clients of a tenant, by id.
     fn clients(
@@ -186,6 +192,7 @@ macro_rules! for_each_ledger_method {
             >;
             tenants(page: $crate::port::Page<$crate::id::TenantName>)
                 -> $crate::port::Listed<$crate::id::TenantName, $crate::id::TenantName>;
+            domains(filter: $crate::port::DomainFilter<'_>) -> Vec<$crate::tenant::TenantDomain>;
             clients(
                 tenant: &$crate::id::TenantName,
                 page: $crate::port::Page<$crate::id::ClientId>

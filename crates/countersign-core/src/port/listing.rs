@@ -5,7 +5,7 @@ use core::str::FromStr;
 
 use super::Versioned;
 use crate::device::Device;
-use crate::id::{ApiKeyId, UserName};
+use crate::id::{ApiKeyId, DomainName, TenantName, UserName};
 use crate::tenant::ApiKey;
 use crate::time::Timestamp;
 
@@ -149,6 +149,15 @@ pub enum DeviceFilter<'a> {
     User(&'a UserName),
     /// The devices with an identity that has all of these labels; no device if there is no label.
     Labels(&'a [String]),
+}
+
+/// The domains of a listing.
+#[derive(Clone, Copy, Debug)]
+pub enum DomainFilter<'a> {
+    /// The domains of one tenant.
+    Tenant(&'a TenantName),
+    /// This domain.
+    Domain(&'a DomainName),
 }
 
 impl<'a> From<Option<&'a UserName>> for DeviceFilter<'a> {

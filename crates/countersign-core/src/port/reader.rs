@@ -2,8 +2,8 @@
 
 use super::{
     ApiKeyCursor, Credential, CredentialKey, DeliveryCursor, DeviceCursor, DeviceFilter,
-    EndSnapshot, Handle, Ledger, Listed, OutboxEntry, Page, Part, Query, QuerySubject, Snapshot,
-    StepSnapshot, TransactionCursor, UserWithDevices, Versioned,
+    DomainFilter, EndSnapshot, Handle, Ledger, Listed, OutboxEntry, Page, Part, Query,
+    QuerySubject, Snapshot, StepSnapshot, TransactionCursor, UserWithDevices, Versioned,
 };
 use crate::device::Device;
 use crate::enrolment::Activation;
@@ -14,7 +14,7 @@ use crate::id::{
 use crate::key::TokenKeys;
 use crate::push_policy::Contact;
 use crate::refusal::Fault;
-use crate::tenant::{ApiKey, Client, Tenant};
+use crate::tenant::{ApiKey, Client, Tenant, TenantDomain};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
 use crate::user::User;
@@ -327,6 +327,14 @@ impl<'a, S: Ledger> Reader<'a, S> {
         page: Page<TenantName>,
     ) -> Result<Listed<TenantName, TenantName>, Fault> {
         self.0.tenants(page).await
+    }
+
+    /// Lists domains of tenants: see [`Ledger::domains`].
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn domains(self, filter: DomainFilter<'_>) -> Result<Vec<TenantDomain>, Fault> {
+        self.0.domains(filter).await
     }
 
     /// Lists the clients of a tenant: see [`Ledger::clients`].

@@ -32,6 +32,12 @@ pub enum AdminRefusal {
     /// The tenant has the maximum of trusted roots.
     #[error("the tenant trusts too many roots")]
     ManyRoots,
+    /// The tenant has the maximum of domains.
+    #[error("the tenant has too many domains")]
+    ManyDomains,
+    /// The tenant has no such domain.
+    #[error("the tenant has no such domain")]
+    UnknownDomain,
     /// Two keys already sign the client's callbacks.
     #[error("two keys sign the client's callbacks already: end the older one first")]
     ManyKeys,
@@ -49,6 +55,8 @@ impl Refusal for AdminRefusal {
             Self::Unchanged => "unchanged",
             Self::Exists => "exists",
             Self::ManyRoots => "many_roots",
+            Self::ManyDomains => "many_domains",
+            Self::UnknownDomain => "unknown_domain",
             Self::ManyKeys => "many_keys",
         }
     }

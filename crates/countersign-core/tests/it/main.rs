@@ -11,7 +11,8 @@ use core::time::Duration;
 
 use countersign_core::id::{DeviceId, RequestKey, TransactionId};
 use countersign_core::spec::{
-    AcceptedFormats, Clocks, Content, Dialect, MediaType, Operation, Recipients, TransactionSpec,
+    AcceptedFormats, Clocks, Content, Dialect, MediaType, Notify, Operation, Recipients,
+    TransactionSpec,
 };
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{State, Transaction};
@@ -52,6 +53,8 @@ fn spec() -> TransactionSpec {
         pin_required: false,
         once: false,
         started_at: Timestamp(0),
+        announced: Notify::Everybody,
+        sealed_for: None,
         online: true,
         present: Vec::new(),
         clocks: Clocks::Two { go_online: Duration::from_secs(10), sign: Duration::from_secs(20) },

@@ -6,12 +6,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use aws_lc_rs::digest;
 use clap::Subcommand;
-use countersign_core::id::TenantName;
+use countersign_core::id::{DomainName, TenantName};
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
 use countersign_core::port::{Keys as _, Signer as _, SigningRole, all_pages};
 use countersign_core::refusal::{AdminError, AdminRefusal};
 use countersign_core::tenant::Tenant;
-use countersign_core::time::Timestamp;
 use countersign_proof::Roots;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -25,6 +24,7 @@ use super::validity::Validity;
 use countersign_http::time_format;
 use countersign_node::authority::found_tenant;
 
+mod domains;
 mod states;
 
 #[derive(Debug, Subcommand)]
@@ -33,10 +33,38 @@ pub(super) enum Command {
     ///
     /// The name is part of host names (acme.sign.example.com) and paths (/auth/realms/acme), so it
     /// is one DNS label in lower case. The ledger is created if it does not exist.
-    #[command(after_help = "Example:\n  countersign tenant create acme --data data")]
+    #[command(after_help = "Example:
+  countersign tenant create acme --domain mydomain.com --data data")]
     Create {
         /// The tenant's name: lower-case letters, digits and dashes
         name: TenantName,
+        /// A further name of the tenant, as OneSpan's calls name it; may be repeated
+        #[arg(long, value_name = "DOMAIN")]
+        domain: Vec<DomainName>,
+        #[command(flatten)]
+        place: LedgerArgs,
+    },
+    /// Add a domain to a tenant: a further name, such as mydomain.com, by which OneSpan's calls name
+    /// it.
+    ///
+    /// A domain is unique among the names and domains of all tenants. One that the tenant has
+    /// already is no failure.
+    #[command(after_help = "Example:\n  countersign tenant add-domain acme mydomain.com")]
+    AddDomain {
+        /// The tenant's name
+        name: TenantName,
+        /// The domain: lower-case letters, digits and dashes, with dots between them
+        domain: DomainName,
+        #[command(flatten)]
+        place: LedgerArgs,
+    },
+    /// Remove a domain from a tenant; one that it does not have is no failure.
+    #[command(after_help = "Example:\n  countersign tenant remove-domain acme mydomain.com")]
+    RemoveDomain {
+        /// The tenant's name
+        name: TenantName,
+        /// The domain
+        domain: DomainName,
         #[command(flatten)]
         place: LedgerArgs,
     },
@@ -133,6 +161,8 @@ struct CreatedTenant {
     /// `active`, `locked` or `deleted`.
     state: &'static str,
     created_at: String,
+    /// The tenant's further names.
+    domains: Vec<String>,
     /// The authority that issues the tenant's certificates.
     authority: Option<Validity>,
 }
@@ -140,18 +170,26 @@ struct CreatedTenant {
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Create { name, place } => {
+            Self::Create { name, domain, place } => {
                 let admin = Admin::at_new(&place)?;
+                domains::check_free(&admin, &domain).await?;
                 let Some(tenant) = create(&admin, &name).await? else {
                     bail!("{}", states::taken(&admin, &name).await?);
                 };
-                let made = made(&tenant, admin.now());
+                for domain in domain {
+                    domains::add_to(&admin, &name, domain).await?;
+                }
+                let made = made(&admin, &tenant).await?;
                 answer::print(admin.json, &made, || {
                     format!(
                         "Tenant {name} is made, with its own CA: `countersign ca export --tenant {name}`."
                     )
                 })?;
                 admin.close().await
+            }
+            Self::AddDomain { name, domain, place } => domains::add(&name, domain, &place).await,
+            Self::RemoveDomain { name, domain, place } => {
+                domains::remove(&name, domain, &place).await
             }
             Self::Trust { name, root, place } => trust(&name, &root, &place).await,
             Self::Distrust { name, root, place } => distrust(&name, &root, &place).await,
@@ -169,10 +207,13 @@ impl Command {
                 let read = admin.core.read();
                 for name in all_pages(async |page| read.tenants(page).await).await? {
                     let tenant = read.tenant(&name).await?;
-                    tenants.extend(tenant.map(|tenant| made(&tenant, admin.now())));
+                    if let Some(tenant) = tenant {
+                        tenants.push(made(&admin, &tenant).await?);
+                    }
                 }
                 answer::print(admin.json, &tenants, || {
-                    let mut table = Table::new(&["TENANT", "STATE", "CREATED", "CA VALID UNTIL"]);
+                    let mut table =
+                        Table::new(&["TENANT", "STATE", "CREATED", "CA VALID UNTIL", "DOMAINS"]);
                     for made in &tenants {
                         let until = made.authority.as_ref().map(Validity::text);
                         table.row(&[
@@ -180,6 +221,7 @@ impl Command {
                             made.state,
                             &made.created_at,
                             &until.unwrap_or_default(),
+                            &made.domains.join(" "),
                         ]);
                     }
                     table.text("There are no tenants yet: `countersign tenant create NAME`.")
@@ -277,13 +319,14 @@ async fn rotate_token_key(
     admin.close().await
 }
 
-fn made(tenant: &Tenant, now: Timestamp) -> CreatedTenant {
-    CreatedTenant {
+async fn made(admin: &Admin, tenant: &Tenant) -> anyhow::Result<CreatedTenant> {
+    Ok(CreatedTenant {
         name: tenant.name.to_string(),
         state: tenant.state.as_str(),
         created_at: time_format::brief(tenant.created_at),
-        authority: Validity::of(&tenant.authority_certificate, now),
-    }
+        domains: domains::of(admin, &tenant.name).await?,
+        authority: Validity::of(&tenant.authority_certificate, admin.now()),
+    })
 }
 
 /// Creates a tenant. `None` if the name is in use.

@@ -191,8 +191,6 @@ impl Fixture {
             ("<challengeKey>", "{{key}}", 9),
             ("<requestMessage>", "{{message}}", 100),
             ("<requestImage>", "{{png}}", 100),
-            ("SIGNFLD_REQUEST_KEY</attributeID><value>", "{{key}}", 9),
-            ("SIGNFLD_REQUEST_IMAGE</attributeID><value>", "{{png}}", 100),
             ("\"serverTime\":", "{{seconds}}", 8),
         ] {
             let Some(start) = body.find(before).map(|found| found + before.len()) else { continue };
@@ -201,6 +199,19 @@ impl Fixture {
                 body.replace_range(start..end, mask);
                 varies = true;
             }
+        }
+        for (id, mask) in [
+            ("SIGNFLD_REQUEST_KEY", "{{key}}"),
+            ("SIGNFLD_REQUEST_MESSAGE", "{{message}}"),
+            ("SIGNFLD_REQUEST_IMAGE", "{{png}}"),
+            ("CREDFLD_CHALLENGE_KEY", "{{key}}"),
+            ("CREDFLD_REQUEST_MESSAGE", "{{message}}"),
+            ("CREDFLD_REQUEST_IMAGE", "{{png}}"),
+        ] {
+            let Some(end) = body.find(&format!("</value><attributeID>{id}<")) else { continue };
+            let start = body[..end].rfind('>').unwrap() + 1;
+            body.replace_range(start..end, mask);
+            varies = true;
         }
         for name in ["exp", "iat", "server_time"] {
             let marker = format!("\"{name}\":");
@@ -268,16 +279,25 @@ impl Said {
             let (_, rest) = answer.split_once(marker)?;
             rest.split_once(end).map(|(text, _)| text.to_owned())
         };
-        let keys = ["<requestKey>", "<challengeKey>", "SIGNFLD_REQUEST_KEY</attributeID><value>"];
-        if let Some(key) = keys.into_iter().find_map(|marker| after(marker, '<')) {
+        let listed = |id: &&str| {
+            let (before, _) = answer.split_once(&format!("</value><attributeID>{id}<"))?;
+            before.rsplit_once('>').map(|(_, value)| value.to_owned())
+        };
+        let keys = ["<requestKey>", "<challengeKey>"].iter();
+        let key = keys.map(|marker| after(marker, '<')).find(Option::is_some).flatten();
+        let ids = ["SIGNFLD_REQUEST_KEY", "CREDFLD_CHALLENGE_KEY"];
+        if let Some(key) = key.or_else(|| ids.iter().find_map(listed)) {
             self.key = key;
         }
         if let Some(process) = after("{\"signature\":{\"id\":\"", '"') {
             self.process = process;
         }
         let message = after("\"requestMessage\":\"", '"');
-        if let Some(message) = message.or_else(|| after("<requestMessage>", '<')) {
-            self.content = Some(gateway::open(phone, &message).unwrap());
+        let message = message.or_else(|| after("<requestMessage>", '<'));
+        let ids = ["SIGNFLD_REQUEST_MESSAGE", "CREDFLD_REQUEST_MESSAGE"];
+        if let Some(message) = message.or_else(|| ids.iter().find_map(listed)) {
+            // The content may be sealed for another user's phone.
+            self.content = gateway::open(phone, &message).ok().or(self.content.take());
         }
     }
 }

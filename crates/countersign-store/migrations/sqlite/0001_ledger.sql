@@ -16,6 +16,13 @@ CREATE TABLE tenants (
     created_at            INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE tenant_domains (
+    domain TEXT NOT NULL PRIMARY KEY, -- a further name of a tenant
+    tenant TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX tenant_domains_by_tenant ON tenant_domains (tenant, domain);
+
 CREATE TABLE clients (
     tenant        TEXT    NOT NULL,
     id            TEXT    NOT NULL,

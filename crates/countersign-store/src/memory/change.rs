@@ -4,7 +4,7 @@ use countersign_core::Fault;
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::event::{NewEvent, RecordedEvent};
-use countersign_core::id::{ClientId, SerialBase, TenantName, UserId, UserName};
+use countersign_core::id::{ClientId, DomainName, SerialBase, TenantName, UserId, UserName};
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
 use countersign_core::port::{Change, Commit, Committed, SigningRole, StoredKey, Versioned};
 use countersign_core::tenant::{ApiKey, Client, NewTenant, TenantState};
@@ -59,6 +59,8 @@ impl Tables {
             Change::ChangeClient { client, expected } => Ok(self.change_client(&client, expected)),
             Change::DeleteClient { tenant, client } => Ok(self.delete_client(tenant, client)),
             Change::DistrustRoot { tenant, root } => Ok(self.distrust(&tenant, &root)),
+            Change::AddDomain(new) => self.add_domain(new),
+            Change::RemoveDomain(old) => Ok(self.remove_domain(&old)),
             Change::ReplaceTokenKey(change) => Ok(self.replace_token_key(*change)),
             Change::CreateApiKey(key) => self.create_key(key),
             Change::SetApiKeyState { id, state } => Ok(self.set_key_state(id, state)),
@@ -105,7 +107,8 @@ impl Tables {
 
     fn create_tenant(&mut self, new: NewTenant) -> Committed {
         let NewTenant { tenant, authority_key, token_key } = new;
-        if self.tenants.contains_key(&tenant.name) {
+        let is_domain = |domain: &DomainName| domain.as_str() == tenant.name.as_str();
+        if self.tenants.contains_key(&tenant.name) || self.domains.keys().any(is_domain) {
             return Committed::Exists;
         }
         let name = &tenant.name;
@@ -339,7 +342,11 @@ impl Tables {
         Ok(Committed::Written)
     }
 
-    fn check_tenant(&self, tenant: &TenantName, doing: &'static str) -> Result<(), Fault> {
+    pub(super) fn check_tenant(
+        &self,
+        tenant: &TenantName,
+        doing: &'static str,
+    ) -> Result<(), Fault> {
         if self.tenants.get(tenant).is_some_and(|one| one.state != TenantState::Deleted) {
             return Ok(());
         }

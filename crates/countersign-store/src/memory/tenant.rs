@@ -69,6 +69,7 @@ impl Tables {
         if left == 0 {
             return Committed::More;
         }
+        self.domains.retain(|_, of| of != tenant);
         self.callback_keys.retain(|key, _| key.0 != *tenant);
         self.signing_keys.retain(|key, _| key.0 != *tenant);
         if with_evidence {

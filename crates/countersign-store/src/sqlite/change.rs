@@ -7,14 +7,14 @@ use countersign_core::id::{
     ApiKeyId, ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserId, UserName,
 };
 use countersign_core::port::{Change, Commit, Committed, StoredKey, TokenKeyChange};
-use countersign_core::tenant::{ApiKey, Client, CredentialState, TenantState};
+use countersign_core::tenant::{ApiKey, Client, CredentialState, TenantDomain, TenantState};
 use countersign_core::time::Timestamp;
 use countersign_core::user::LockState;
 use rusqlite::Connection;
 
 use super::error::StoreError;
 use super::{
-    activation, client, contact, delivery, device, event, key, private_key, tenant,
+    activation, client, contact, delivery, device, domain, event, key, private_key, tenant,
     tenant_deletion, transaction, user,
 };
 use crate::master_key::MasterKeys;
@@ -34,6 +34,8 @@ enum PreparedChange {
     ReplaceAuthority(tenant::NewAuthority),
     TrustRoot(TenantName, Vec<u8>),
     DistrustRoot(TenantName, Vec<u8>),
+    AddDomain(TenantDomain),
+    RemoveDomain(TenantDomain),
     ReplaceTokenKey(Box<TokenKeyChange>),
     CreateClient(client::Row),
     ChangeClient(Box<Client>, u32),
@@ -94,6 +96,8 @@ impl PreparedChange {
             }
             Change::TrustRoot { tenant, root } => Self::TrustRoot(tenant, root),
             Change::DistrustRoot { tenant, root } => Self::DistrustRoot(tenant, root),
+            Change::AddDomain(new) => Self::AddDomain(new),
+            Change::RemoveDomain(old) => Self::RemoveDomain(old),
             Change::ReplaceTokenKey(change) => Self::ReplaceTokenKey(change),
             Change::CreateClient { client, callback_key } => {
                 Self::CreateClient(client::Row { client: *client, callback_key })
@@ -156,6 +160,8 @@ impl PreparedChange {
             Self::ReplaceAuthority(new) => new.write(sql),
             Self::TrustRoot(tenant, root) => tenant::trust(sql, tenant, root),
             Self::DistrustRoot(tenant, root) => tenant::distrust(sql, tenant, root),
+            Self::AddDomain(new) => domain::add(sql, new),
+            Self::RemoveDomain(old) => domain::remove(sql, old),
             Self::ReplaceTokenKey(change) => tenant::replace_token_key(sql, change),
             Self::CreateClient(row) => row.insert(sql),
             Self::ChangeClient(client, expected) => client::change(sql, client, *expected),

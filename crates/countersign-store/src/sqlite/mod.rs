@@ -21,6 +21,7 @@ mod column;
 mod contact;
 mod delivery;
 mod device;
+mod domain;
 mod end_snapshot;
 mod error;
 mod event;
@@ -57,11 +58,12 @@ use countersign_core::event::RecordedEvent;
 use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::{
     ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
-    DeliveryCursor, DeviceCursor, DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page,
-    Purge, Query, Settle, Settled, SigningRole, Snapshot, StoredKey, TransactionCursor, Versioned,
+    DeliveryCursor, DeviceCursor, DeviceFilter, DomainFilter, Due, Handle, Ledger, Listed,
+    OutboxEntry, Page, Purge, Query, Settle, Settled, SigningRole, Snapshot, StoredKey,
+    TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::PushSnapshot;
-use countersign_core::tenant::{ApiKey, Client};
+use countersign_core::tenant::{ApiKey, Client, TenantDomain};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::user::User;
@@ -271,6 +273,10 @@ impl Ledger for Sqlite {
     ) -> Result<Listed<TenantName, TenantName>, Fault> {
         let names = self.0.readers.read("listing tenants", |sql| tenant::names(sql, &page))?;
         Ok(Listed::new(names, page.limit, TenantName::clone))
+    }
+
+    async fn domains(&self, filter: DomainFilter<'_>) -> Result<Vec<TenantDomain>, Fault> {
+        self.0.readers.read("listing domains", |sql| domain::list(sql, filter))
     }
 
     async fn clients(

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use countersign_core::id::{BadName, DeviceId, IdentityId};
 use countersign_core::selector::Selector;
 use countersign_core::spec::{
-    AcceptedFormats, Callback, Clocks, Digits, Document, MediaType, Operation, RawTerms,
+    AcceptedFormats, Callback, Clocks, Digits, Document, MediaType, Notify, Operation, RawTerms,
     Recipients, TransactionSpec,
 };
 use countersign_proof::raw::Hash;
@@ -32,6 +32,10 @@ pub(super) struct SpecBody {
     form: FormsBody,
     pub(super) pin_required: bool,
     pub(super) once: bool,
+    #[serde(default, skip_serializing_if = "NotifyBody::is_everybody")]
+    announced: NotifyBody,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed_for: Option<DeviceBody>,
     pub(super) online: bool,
     /// The devices that were offered it at the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -72,6 +76,15 @@ enum OperationBody {
     #[default]
     Sign,
     Login,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum NotifyBody {
+    Nobody,
+    Online,
+    #[default]
+    Everybody,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -175,6 +188,12 @@ impl SpecBody {
             form: FormsBody::of(&spec.formats),
             pin_required: spec.pin_required,
             once: spec.once,
+            announced: match spec.announced {
+                Notify::Nobody => NotifyBody::Nobody,
+                Notify::Online => NotifyBody::Online,
+                Notify::Everybody => NotifyBody::Everybody,
+            },
+            sealed_for: spec.sealed_for.map(DeviceBody),
             online: spec.online,
             present: spec.present.iter().map(|device| device.number()).collect(),
             clocks: match spec.clocks {
@@ -229,6 +248,18 @@ impl SpecBody {
             OperationBody::Sign => Operation::Sign,
             OperationBody::Login => Operation::Login,
         }
+    }
+
+    pub(super) fn announced(&self) -> Notify {
+        match self.announced {
+            NotifyBody::Nobody => Notify::Nobody,
+            NotifyBody::Online => Notify::Online,
+            NotifyBody::Everybody => Notify::Everybody,
+        }
+    }
+
+    pub(super) fn sealed_for(&self) -> Option<DeviceId> {
+        self.sealed_for.map(|device| device.0)
     }
 
     pub(super) fn formats(&self) -> AcceptedFormats {
@@ -367,6 +398,13 @@ impl OperationBody {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
     fn is_sign(&self) -> bool {
         matches!(self, Self::Sign)
+    }
+}
+
+impl NotifyBody {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
+    fn is_everybody(&self) -> bool {
+        matches!(self, Self::Everybody)
     }
 }
 

@@ -29,7 +29,8 @@ impl Row {
                 "INSERT INTO tenants (name, state, authority_certificate, roots, token_public_key,
                                       token_key_before, token_key_before_not_after,
                                       users_made, users, devices, created_at)
-                 VALUES (?1, ?8, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7)
+                 SELECT ?1, ?8, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7
+                  WHERE NOT EXISTS (SELECT 1 FROM tenant_domains WHERE domain = ?1)
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![

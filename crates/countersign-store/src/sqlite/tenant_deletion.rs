@@ -67,10 +67,15 @@ pub(super) fn remove(
         return Ok(Committed::More);
     }
     let last: &[_] = if with_evidence {
-        &["DELETE FROM stored WHERE tenant = ?1", "DELETE FROM tenants WHERE name = ?1"]
+        &[
+            "DELETE FROM stored WHERE tenant = ?1",
+            "DELETE FROM tenant_domains WHERE tenant = ?1",
+            "DELETE FROM tenants WHERE name = ?1",
+        ]
     } else {
         &[
             "DELETE FROM stored WHERE tenant = ?1",
+            "DELETE FROM tenant_domains WHERE tenant = ?1",
             "DELETE FROM signing_keys WHERE tenant = ?1",
             "UPDATE tenants SET state = 'deleted', users = 0, devices = 0 WHERE name = ?1",
         ]

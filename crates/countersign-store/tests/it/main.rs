@@ -6,6 +6,7 @@ mod certificates;
 mod contract;
 mod credentials;
 mod deliveries;
+mod domains;
 mod events;
 mod file;
 mod identities;

@@ -6,7 +6,7 @@ use countersign_core::port::{
     Committed, Due, Handle, Ledger, Page, Preconditions, Settle, TransactionChange, Versioned,
 };
 use countersign_core::spec::{
-    AcceptedFormats, Clocks, Content, Dialect, Digits, MediaType, Operation, Recipients,
+    AcceptedFormats, Clocks, Content, Dialect, Digits, MediaType, Notify, Operation, Recipients,
     TransactionSpec,
 };
 use countersign_core::time::Timestamp;
@@ -91,6 +91,8 @@ async fn terms_without_optional_fields_are_read_back_as_they_were_written() {
             recipients: Recipients::Any,
             pin_required: false,
             once: false,
+            announced: Notify::Online,
+            sealed_for: None,
             online: false,
             content: Content { media_type: MediaType::Octets, bytes: vec![0] },
             dialect: Dialect::OneSpan,

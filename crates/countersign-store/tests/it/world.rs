@@ -27,7 +27,7 @@ use countersign_core::role::Roles;
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
 use countersign_core::spec::{
-    AcceptedFormats, Callback, Clocks, Content, Dialect, Document, MediaType, Operation,
+    AcceptedFormats, Callback, Clocks, Content, Dialect, Document, MediaType, Notify, Operation,
     Recipients, Reference, TransactionSpec,
 };
 use countersign_core::tenant::{
@@ -236,6 +236,8 @@ pub(crate) fn spec(id: u128) -> TransactionSpec {
         pin_required: true,
         once: true,
         started_at: Timestamp(100),
+        announced: Notify::Nobody,
+        sealed_for: Some(device_id(1)),
         online: true,
         present: vec![device_id(1)],
         clocks: Clocks::Two {

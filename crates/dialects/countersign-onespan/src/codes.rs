@@ -113,6 +113,22 @@ impl Status {
         self.row().1
     }
 
+    /// The status in words. It reveals no more than the status.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Success => "the call succeeded",
+            Self::Error => "the call failed",
+            Self::InvParam => "a parameter is missing or invalid",
+            Self::NotFound => "there is nothing like this, or not for this caller",
+            Self::Exists => "it exists already",
+            Self::NoSupport => "it is not supported for this device",
+            Self::InvCredentials => "the signature is wrong",
+            Self::ExpChallenge => "the user has not answered in time",
+            Self::Permission => "the user declined, or may not do this",
+            Self::Locked => "the user or the device is locked",
+        }
+    }
+
     /// The name of the return code.
     pub fn return_name(self) -> &'static str {
         if self == Self::Success { "RET_SUCCESS" } else { "RET_FAILURE" }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::device::Device;
-use countersign_core::engine::{Request, Submission};
+use countersign_core::engine::{Request, Submission, Taken};
 use countersign_core::id::{
     ClientId, RequestKey, SerialNumber, TenantName, TransactionId, UserName,
 };
-use countersign_core::port::Handle;
+use countersign_core::port::{DomainFilter, Handle};
 use countersign_core::refusal::{DeviceError, DeviceRefusal, Fault};
 use countersign_core::spec::{AcceptedFormats, Digits, Operation};
 use countersign_core::transaction::Transaction;
@@ -99,6 +99,17 @@ impl Phones {
         self.0.completions.check_key(&key).is_ok()
     }
 
+    /// The tenant with this name or domain. A name needs no look-up, so the tenant may be unknown.
+    ///
+    /// # Errors
+    /// If the ledger fails.
+    pub async fn tenant_named(&self, name: &str) -> Result<Option<TenantName>, Fault> {
+        let Ok(domain) = name.parse() else { return Ok(None) };
+        let found = self.0.core.read().domains(DomainFilter::Domain(&domain)).await?;
+        let found = found.into_iter().next().map(|found| found.tenant);
+        Ok(found.or_else(|| name.parse().ok()))
+    }
+
     /// Forgets callers without recent fetches or completions.
     pub fn tidy(&self) {
         self.0.fetches.retain_recent();
@@ -123,6 +134,25 @@ impl Phones {
         Ok(hex::encode(answer::sealed(&taken, &name)))
     }
 
+    /// The content of a transaction as a sealed message, in hex, for the device that its start
+    /// chose; with the device's serial number. `None` if the device is gone.
+    ///
+    /// # Errors
+    /// If the ledger fails.
+    pub async fn seal(
+        &self,
+        started: &Arc<Transaction>,
+    ) -> Result<Option<(SerialNumber, String)>, Fault> {
+        let (core, tenant) = (&self.0.core, &started.spec.tenant);
+        let Some(id) = started.spec.sealed_for else { return Ok(None) };
+        let Some(device) = core.read().device(tenant, id).await? else { return Ok(None) };
+        let (device, at) = (device.value, core.now());
+        let taken = Taken { transaction: Arc::clone(started), device, at };
+        let name = answer::name(tenant.as_str(), id);
+        let message = hex::encode(answer::sealed(&taken, &name));
+        Ok(Some((taken.device.serial_number, message)))
+    }
+
     /// Ends a transaction with a code, or with a CMS in base64. Returns the signing device's serial
     /// number.
     ///
@@ -132,16 +162,19 @@ impl Phones {
         &self,
         asker: Asker<'_>,
         user: &UserName,
+        serial: Option<&str>,
         key: &str,
         signature: &str,
     ) -> Result<SerialNumber, DeviceError> {
         let request = asker.request(parsed(key)?);
+        let serial = serial.map(|serial| serial.parse().map_err(|_| DeviceRefusal::Unknown));
+        let serial = serial.transpose()?;
         let signature = read_signature(signature).ok_or(DeviceRefusal::OtherForm)?;
         let submission = match &signature {
             SignatureText::Code(digits) => Submission::Code { digits: digits.as_bytes() },
             SignatureText::Cms(message) => Submission::Cms { message, identity: None },
         };
-        let completed = self.0.core.complete(&request, user, &submission).await?;
+        let completed = self.0.core.complete(&request, user, serial, &submission).await?;
         Ok(completed.device.serial_number)
     }
 

@@ -1,7 +1,8 @@
 //! REST for phones, as in OneSpan's gateway: POST, JSON, HTTP Basic with the front-end API key.
 //!
-//! Every handled call is answered with HTTP 200 and `resultCodes`, without `result` if it failed. A
-//! 4xx means that the request was not valid; it has no body.
+//! Every handled call is answered with HTTP 200 and `resultCodes`, without `result` if it failed.
+//! Another HTTP status means that the call was not handled. Its body has `resultCodes` too, because
+//! phones' libraries parse every body as JSON.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -46,7 +47,7 @@ pub fn router(rest: Rest, context: &str) -> Router {
         .merge(calls("authentication", "cancelAuthUser", known(post(cancel_login))))
         .route("/notification/push/updateNotificationID", known(post(update_notification)))
         .route("/provisioning/getServerTime", known(post(server_time)))
-        .fallback(any(async || StatusCode::NOT_FOUND))
+        .fallback(any(async || RestError::Unasked(StatusCode::NOT_FOUND)))
         .with_state(rest);
     let router = Router::new().nest("/rest/v2", calls.clone());
     if context.is_empty() {
@@ -71,7 +72,8 @@ fn known(methods: MethodRouter<Rest>) -> MethodRouter<Rest> {
 enum RestError {
     /// Answered with a status.
     Told(Status),
-    /// Answered with an HTTP status alone.
+    /// The call was not handled: answered with an HTTP status, and a status that says only whether
+    /// the request was wrong.
     Unasked(StatusCode),
 }
 
@@ -153,7 +155,7 @@ async fn update_notification(State(rest): State<Rest>, request: Request) -> Answ
     let given = &call.parameters;
     let (user, serial) = (required(&given.user_id)?, required(&given.digipass_instance_id)?);
     let message = required(&given.encrypted_notification_id)?;
-    let tenant = call.domain()?;
+    let (tenant, _) = rest.domain(&call).await?;
     let user = user.parse().map_err(|_| Status::NotFound)?;
     rest.told(rest.phones.move_to(&tenant, &user, serial, message).await)?;
     Ok(done::<()>(None))
@@ -182,18 +184,18 @@ impl Rest {
         let call = self.read(request).await?;
         let (user, key) = (required(&call.parameters.user_id)?, call.key(operation)?);
         let signature = required(&call.parameters.signature)?;
-        let tenant = call.domain()?;
+        let (tenant, domain) = self.domain(&call).await?;
         let name = user.parse().map_err(|_| Status::NotFound)?;
         if !self.phones.may_complete(&call.key.id.to_string(), &tenant, &name) {
             info!("A phone's call was refused: too many completions for one user in a minute");
             return Err(Status::Error.into());
         }
         let asker = Asker { tenant: &tenant, client: None, operation };
-        let completed = self.phones.complete(asker, &name, key, signature).await;
+        let completed = self.phones.complete(asker, &name, None, key, signature).await;
         let serial = self.told(completed)?;
         Ok(done(Some(Completed {
             user_id: name.to_string(),
-            domain: tenant.to_string(),
+            domain,
             org_unit: "",
             serial_no: serial.to_string(),
         })))
@@ -218,6 +220,31 @@ impl Rest {
         let parameters = BodyParameters::parse(&body);
         let parameters = parameters.ok_or(RestError::Unasked(StatusCode::BAD_REQUEST))?;
         Ok(RestCall { key, tenant, parameters })
+    }
+
+    /// The tenant that `domain` names, if the API key may access it; and the domain for the answer,
+    /// as the call named it.
+    async fn domain(&self, call: &RestCall) -> Result<(TenantName, String), RestError> {
+        let own = call.tenant.as_ref();
+        match &call.parameters.domain {
+            BodyMember::Absent => {
+                let tenant = call.tenant()?;
+                Ok((tenant.clone(), tenant.to_string()))
+            }
+            BodyMember::Text(domain) if own.is_some_and(|own| own.as_str() == domain) => {
+                Ok((call.tenant()?.clone(), domain.clone()))
+            }
+            BodyMember::Text(domain) => {
+                let named = self.phones.tenant_named(domain).await;
+                let named = named.map_err(|fault| {
+                    log(&fault);
+                    RestError::Unasked(StatusCode::SERVICE_UNAVAILABLE)
+                })?;
+                let named = named.filter(|tenant| call.key.covers(tenant));
+                Ok((named.ok_or(Status::NotFound)?, domain.clone()))
+            }
+            BodyMember::Other => Err(Status::InvParam.into()),
+        }
     }
 
     /// Authenticates the front-end API key of the request.
@@ -254,18 +281,6 @@ impl RestCall {
     /// The tenant of the API key, or else the host's, or else the default one.
     fn tenant(&self) -> Result<&TenantName, Status> {
         self.tenant.as_ref().ok_or(Status::NotFound)
-    }
-
-    /// The tenant that `domain` names, if the API key may access it.
-    fn domain(&self) -> Result<TenantName, Status> {
-        match &self.parameters.domain {
-            BodyMember::Absent => self.tenant().cloned(),
-            BodyMember::Text(domain) => {
-                let named = domain.parse().ok().filter(|tenant| self.key.covers(tenant));
-                named.ok_or(Status::NotFound)
-            }
-            BodyMember::Other => Err(Status::InvParam),
-        }
     }
 }
 
@@ -331,6 +346,12 @@ impl IntoResponse for RestError {
             StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from_static("2"))),
             _ => None,
         };
-        (code, HeaderMap::from_iter(header)).into_response()
+        let status = match code {
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Status::InvParam,
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND => Status::NoSupport,
+            _ => Status::Error,
+        };
+        let body = RestBody::<()> { result_codes: status.codes(), result: None };
+        (code, HeaderMap::from_iter(header), Json(body)).into_response()
     }
 }

@@ -3,13 +3,13 @@
 use core::time::Duration;
 
 use countersign_core::device::{Device, Identity, Usage};
-use countersign_core::engine::{RenewalRequest, SignatureRequest, Submission};
+use countersign_core::engine::{RenewalRequest, Request, SignatureRequest, Submission};
 use countersign_core::enrolment::{IdentityKey, NewIdentity};
 use countersign_core::event::{Actor, EventKind};
 use countersign_core::port::{Ledger as _, Page};
 use countersign_core::refusal::{DeviceError, DeviceRefusal, StartRefusal};
 use countersign_core::selector::Selector;
-use countersign_core::spec::{AcceptedFormats, Digits};
+use countersign_core::spec::{AcceptedFormats, Digits, Operation};
 use countersign_core::tenant::Tenant;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Outcome, Transaction};
@@ -152,6 +152,35 @@ fn a_device_whose_certificate_ends_after_the_start_is_no_longer_offered_it() {
         assert_eq!(fixture.offers(janes(0)).await.unwrap(), [started.spec.id], "its last second");
         fixture.time.pass(Duration::from_secs(1));
         assert_eq!(fixture.offers(janes(0)).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_gateway_fetches_only_what_its_device_can_complete() {
+    everywhere(async |fixture: Fixture| {
+        let _held = with_ends(&fixture).await;
+        fixture.time.jump(end_of(&janes_device(&fixture).await));
+        let fetched = async |formats: AcceptedFormats| {
+            let started = fixture.start(SignatureRequest { formats, ..fixture.request() }).await;
+            let request = Request {
+                tenant: started.spec.tenant.clone(),
+                key: started.spec.request_key,
+                operation: Operation::Sign,
+                client: None,
+            };
+            fixture.time.pass(Duration::from_secs(1));
+            let serial = janes_device(&fixture).await.serial_number;
+            let fetched = fixture.engine.fetch(&request, serial).await.map(drop);
+            assert_eq!(
+                fixture.found(&started).await.value.takes.len(),
+                usize::from(fetched.is_ok())
+            );
+            fetched
+        };
+        let refused = fetched(AcceptedFormats::Cms).await;
+        assert_eq!(refusal(refused), DeviceRefusal::Unknown, "its certificates have ended");
+        let code = AcceptedFormats::CodeOrCms(Digits::new(8).unwrap());
+        fetched(code).await.unwrap();
     });
 }
 

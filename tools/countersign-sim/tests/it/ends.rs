@@ -215,7 +215,7 @@ fn a_device_is_known_in_its_own_tenant_only() {
         let taken =
             fixture.engine.take(&started.spec.tenant, betas().id(), started.spec.id, None).await;
         assert_eq!(refusal(taken), DeviceRefusal::UnknownDevice);
-        let offers = fixture.engine.offers(betas().tenant(), janes(0).id()).await;
+        let offers = fixture.engine.offers(betas().tenant(), janes(0).id(), None).await;
         assert_eq!(refusal(offers), ActorRefusal::UnknownDevice);
         assert!(fixture.time.now() < started.deadline());
     });

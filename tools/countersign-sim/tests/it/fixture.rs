@@ -182,7 +182,7 @@ impl<I: Interference> Fixture<I> {
     }
 
     pub(crate) async fn offers(&self, phone: &Phone) -> Result<Vec<TransactionId>, ActorError> {
-        let offers = self.engine.offers(phone.tenant(), phone.id()).await?;
+        let offers = self.engine.offers(phone.tenant(), phone.id(), None).await?;
         Ok(offers.iter().map(|offer| offer.spec.id).collect())
     }
 

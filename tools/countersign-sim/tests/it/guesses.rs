@@ -183,7 +183,7 @@ fn simultaneous_guesses_of_codes_through_a_gateway_meet_the_lock() {
             fixture.take(janes(0), &started).await.unwrap();
             let codes = codes(&started);
             let submissions: Vec<_> = codes.iter().map(|code| submission(code)).collect();
-            let guess = |submission| fixture.engine.complete(&request, user, submission);
+            let guess = |submission| fixture.engine.complete(&request, user, None, submission);
             judge(&fixture.store, "a gateway", at_once(submissions.iter().map(guess)).await);
         },
     );

@@ -10,6 +10,7 @@ mod fixture;
 mod guesses;
 mod locks;
 mod notifications;
+mod offline;
 mod people;
 mod pins;
 mod quotas;

@@ -116,7 +116,8 @@ fn a_gateway_cannot_fetch_or_complete_a_transaction_with_a_raw_signature() {
             fixture.take(janes(0), &started).await.unwrap();
             let value = janes(0).sign_raw_as(usage, &started.spec);
             let submission = Submission::Raw(janes(0).raw_submission(usage, &value));
-            let completed = fixture.engine.complete(&request, janes(0).user(), &submission).await;
+            let completed =
+                fixture.engine.complete(&request, janes(0).user(), None, &submission).await;
             assert_eq!(refusal(completed), DeviceRefusal::OtherForm);
             assert!(fixture.found(&started).await.value.end().is_none());
             fixture.hand_in(janes(0), &started, &submission).await.unwrap();

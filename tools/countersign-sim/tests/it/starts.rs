@@ -6,7 +6,7 @@ use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::{DeviceStatus, Usage};
 use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::event::Actor;
-use countersign_core::id::ClientId;
+use countersign_core::id::{ClientId, RequestKey};
 use countersign_core::port::{Clock, Handle, Ledger as _};
 use countersign_core::push::Push;
 use countersign_core::refusal::{CancelRefusal, StartRefusal};
@@ -147,6 +147,31 @@ fn a_start_without_notify_everybody_queues_no_push() {
             fixture.start(SignatureRequest { announced, ..fixture.request() }).await;
             assert_eq!(fixture.notifier.received().len() - before, received);
             assert_eq!(fixture.deliveries().await, []);
+        }
+    });
+}
+
+#[test]
+fn a_transaction_that_no_device_is_notified_of_is_found_only_with_its_key_until_it_is_taken() {
+    everywhere(async |fixture: Fixture| {
+        let offered = async |key| {
+            let phone = janes(0);
+            let offers = fixture.engine.offers(phone.tenant(), phone.id(), key).await.unwrap();
+            offers.iter().map(|offer| offer.spec.id).collect::<Vec<_>>()
+        };
+        for announced in [Notify::Nobody, Notify::Online, Notify::Everybody] {
+            let request = SignatureRequest { announced, ..fixture.request() };
+            let started = fixture.start(request).await;
+            let id = started.spec.id;
+            let is_listed = announced != Notify::Nobody;
+            assert_eq!(offered(None).await, if is_listed { vec![id] } else { vec![] });
+            let other = RequestKey::drawn(u128::from(started.spec.request_key.number()) + 1);
+            assert_eq!(offered(Some(other)).await, []);
+            assert_eq!(offered(Some(started.spec.request_key)).await, [id]);
+            fixture.take(janes(0), &started).await.unwrap();
+            assert_eq!(offered(None).await, [id], "a device that reconnects goes on");
+            fixture.cancel(&started).await.unwrap();
+            assert_eq!(offered(Some(started.spec.request_key)).await, []);
         }
     });
 }

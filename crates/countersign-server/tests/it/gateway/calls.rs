@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_device::gateway;
 use countersign_wire::body::{Content, Push, Use};
-use reqwest::StatusCode;
+use reqwest::{Response, StatusCode};
 use serde_json::json;
 
 use super::{Fixture, JANE, api_key, now, other, text};
@@ -81,8 +81,10 @@ async fn a_code_ends_onespans_transaction_on_our_own_channel() {
     let mut fixture = Fixture::new().await;
     let key = fixture.request().await;
     fixture.jane.device.prefer_codes(true);
-    let shown = fixture.jane.signs().await;
+    let offer = fixture.jane.device.scan(&key).await.unwrap();
+    let shown = fixture.jane.device.take(&offer, None).await.unwrap();
     assert_eq!(shown.bytes(), br#"{"message":"","rows":[["To","Ann"]]}"#);
+    fixture.jane.device.approve(&shown, None).await.unwrap();
     assert_eq!(fixture.state(&key), "finished");
 }
 
@@ -151,6 +153,7 @@ async fn no_hit_of_a_guess_is_told_from_a_miss_and_guesses_are_bounded() {
     assert!(before.iter().all(|answer| answer == &before[0]), "{answers:?}");
     assert!(before[0].1.contains("STAT_NOT_FOUND"));
     assert_eq!(last.0, StatusCode::TOO_MANY_REQUESTS);
+    assert!(last.1.contains("\"statusCodeEnum\":\"STAT_ERROR\""), "{}", last.1);
     fixture.fetch(&key).await;
 }
 
@@ -214,6 +217,16 @@ async fn a_key_is_taken_in_three_spellings_and_no_other_key_is() {
     assert_eq!(status, "STAT_SUCCESS");
 }
 
+/// The HTTP status of a call that was not handled, and the status in its body, which a phone's
+/// library can parse.
+async fn unhandled(answer: Response) -> (u16, String) {
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    let (status, body) = read(answer).await;
+    let codes = &body["resultCodes"];
+    assert_eq!(codes["returnCodeEnum"], "RET_FAILURE", "{body}");
+    (status.as_u16(), codes["statusCodeEnum"].as_str().unwrap().to_owned())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_request_is_told_by_http_and_what_lacks_something_by_its_status() {
     let fixture = Fixture::configured("[onespan]\ncontext = \"dpgateway\"\n").await;
@@ -228,20 +241,24 @@ async fn what_is_no_request_is_told_by_http_and_what_lacks_something_by_its_stat
     ] {
         assert_eq!(fixture.call(call, &wrong).await.0, "STAT_INVPARAM", "{wrong}");
     }
-    let send = |body: Vec<u8>| {
-        let sent = fixture.post(call).basic_auth("", Some(&fixture.key)).body(body).send();
-        async { sent.await.unwrap().status() }
+    let send = async |body: Vec<u8>, key: &str| {
+        let sent = fixture.post(call).basic_auth("", Some(key)).body(body).send();
+        unhandled(sent.await.unwrap()).await
     };
     for body in ["", "{", "[]", "null", "\"x\"", "requestKey=1"] {
-        assert_eq!(send(body.into()).await, StatusCode::BAD_REQUEST, "{body}");
+        let answer = send(body.into(), &fixture.key).await;
+        assert_eq!(answer, (400, "STAT_INVPARAM".to_owned()), "{body}");
     }
-    assert_eq!(send(vec![b' '; 300_000]).await, StatusCode::PAYLOAD_TOO_LARGE);
+    let large = send(vec![b' '; 300_000], &fixture.key).await;
+    assert_eq!(large, (413, "STAT_INVPARAM".to_owned()));
+    assert_eq!(send(Vec::new(), "wrong").await, (401, "STAT_ERROR".to_owned()));
     let get =
         |path: &str| fixture.server.http.get(format!("{}/{path}", fixture.server.address)).send();
     let other_method = get("rest/v2/signature/push/authSignature").await.unwrap();
-    assert_eq!(other_method.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(other_method.headers()["allow"], "POST");
-    assert_eq!(get("rest/v2/nothing").await.unwrap().status(), StatusCode::NOT_FOUND);
+    assert_eq!(unhandled(other_method).await, (405, "STAT_NOSUPPORT".to_owned()));
+    let no_such_call = get("rest/v2/nothing").await.unwrap();
+    assert_eq!(unhandled(no_such_call).await, (404, "STAT_NOSUPPORT".to_owned()));
     let under = format!("{}/dpgateway/rest/v2/provisioning/getServerTime", fixture.server.address);
     let under =
         fixture.server.http.post(under).basic_auth("", Some(&fixture.key)).send().await.unwrap();

@@ -116,10 +116,10 @@ async fn a_login_is_no_signature_and_a_signature_no_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_is_offered_on_our_own_channel_as_what_it_is() {
+async fn a_login_is_offered_to_the_device_that_scans_it_as_what_it_is() {
     let mut fixture = Fixture::new().await;
     let key = fixture.challenge().await;
-    let offer = fixture.jane.device.next_offer().await.unwrap();
+    let offer = fixture.jane.device.scan(&key).await.unwrap();
     assert_eq!(offer.operation, Operation::Login);
     let shown = fixture.jane.device.take(&offer, None).await.unwrap();
     fixture.jane.device.approve(&shown, None).await.unwrap();

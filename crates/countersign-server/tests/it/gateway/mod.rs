@@ -1,8 +1,11 @@
 //! OneSpan's gateway, called like a phone's application.
 
 mod calls;
+mod domains;
 mod locks;
 mod login;
+mod offline;
+mod published_logins;
 mod scan;
 mod table;
 mod tries;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::{FIELDS, Fixture, JANE, text};
 use crate::test_device::TestDevice;
-use crate::test_server::{payment, program};
+use crate::test_server::{payment, program, read};
+use crate::trustedx;
 
 impl Fixture {
     /// The output of `device scan`, an event a line, and whether it succeeded.
@@ -72,6 +73,38 @@ async fn the_person_may_say_no_to_what_they_scanned() {
     let key = fixture.request().await;
     assert!(fixture.scans(&fixture.jane, &[&key, "--answer", "decline"]).await.0);
     assert_eq!(fixture.state(&key), "declined");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_to_be_scanned_is_offered_to_no_phone_that_has_not_scanned_it() {
+    let mut fixture = Fixture::new().await;
+    let key = fixture.request().await;
+    let polled = async |fixture: &Fixture, query: &str| {
+        let proof = trustedx::proof_of(fixture.jane.phone(), "GET", "/device/v1/offers", b"");
+        let call =
+            fixture.server.http.get(format!("{}/device/v1/offers{query}", fixture.server.address));
+        let (status, answer) = read(call.bearer_auth(proof).send().await.unwrap()).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        answer["offers"].as_array().unwrap().len()
+    };
+    assert_eq!(polled(&fixture, "").await, 0);
+    assert_eq!(polled(&fixture, &format!("?request_key={key}")).await, 1);
+    // A channel that connects is told of every open transaction; the first that it is told of here
+    // is the one that was pushed.
+    let push = format!("{JANE}<push><title>Pushed</title>{FIELDS}</push>");
+    let signs = async {
+        let offer = fixture.jane.device.next_offer().await.unwrap();
+        let shown = fixture.jane.device.take(&offer, None).await.unwrap();
+        fixture.jane.device.approve(&shown, None).await.unwrap();
+        shown.bytes().to_vec()
+    };
+    let server = &fixture.server;
+    let (answer, signed) = tokio::join!(server.soap("authSignatureRequest", &push), signs);
+    assert_eq!(text(&answer, "statusCodeEnum"), "STAT_SUCCESS");
+    assert!(String::from_utf8(signed).unwrap().contains("Pushed"));
+    assert_eq!(fixture.state(&key), "waiting");
+    assert!(fixture.scans(&fixture.jane, &[&key, "--answer", "approve"]).await.0);
+    assert_eq!(fixture.state(&key), "finished");
 }
 
 #[tokio::test(flavor = "multi_thread")]

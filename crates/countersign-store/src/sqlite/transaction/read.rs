@@ -119,6 +119,8 @@ fn read_terms(
         formats: body.formats(),
         pin_required: body.pin_required,
         once: body.once,
+        announced: body.announced(),
+        sealed_for: body.sealed_for(),
         online: body.online,
         present: body.present().map_err(|error| columns.corrupt("body", error))?,
         started_at,

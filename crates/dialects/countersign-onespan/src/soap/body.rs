@@ -6,9 +6,11 @@ use countersign_core::spec::Operation;
 
 use super::invalid::{BadParameter, NotSoap};
 use super::xml::{self, Element, Space};
+use super::{attributes, logins};
 
-/// The commands, by the vendor's names. The vendor has no `AuthUserRequest`, and a different
-/// `GetSecureChallenge`.
+/// The commands, by the vendor's names. `AuthUser` and `AuthenticationChallenge` are in the vendor's
+/// namespace of logins. `AuthUserRequest` and `GetSecureChallenge` are ours, and in that of
+/// signatures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SoapCommand {
     AuthSignatureRequest,
@@ -18,6 +20,8 @@ pub(super) enum SoapCommand {
     CancelAuthSignatureRequest,
     AuthUserRequest,
     GetSecureChallenge,
+    AuthUser,
+    AuthenticationChallenge,
 }
 
 /// The format of a command's parameters and of its answer.
@@ -40,7 +44,7 @@ pub struct SoapCall {
 }
 
 /// The content of a login for which the application gives no text.
-const LOGIN: &str = "Log in?";
+pub(super) const LOGIN: &str = "Log in?";
 
 /// A parsed command, with the component type that the caller gives.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -64,9 +68,28 @@ pub enum What {
     /// Give the transaction with this key to this device.
     Fetch { serial: String, key: String },
     /// End a transaction with this signature.
-    Complete { user: NamedUser, key: String, signature: String },
+    Complete {
+        operation: Operation,
+        user: NamedUser,
+        serial: Option<String>,
+        key: String,
+        signature: String,
+    },
     /// End a transaction with the user's decline on this device.
     Cancel { serial: String, message: String },
+}
+
+impl What {
+    /// The user whom the command is about, if it names one.
+    pub(super) fn user(&self) -> Option<&NamedUser> {
+        match self {
+            Self::Sign { user, .. }
+            | Self::Await { user, .. }
+            | Self::Prepare { user, .. }
+            | Self::Complete { user, .. } => Some(user),
+            Self::Fetch { .. } | Self::Cancel { .. } => None,
+        }
+    }
 }
 
 /// The user who is to sign.
@@ -87,7 +110,7 @@ pub enum Data {
 }
 
 impl SoapCommand {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::AuthSignatureRequest,
         Self::GenRequest,
         Self::GetPreparedSignatureRequest,
@@ -95,6 +118,8 @@ impl SoapCommand {
         Self::CancelAuthSignatureRequest,
         Self::AuthUserRequest,
         Self::GetSecureChallenge,
+        Self::AuthUser,
+        Self::AuthenticationChallenge,
     ];
 
     /// The name of its element.
@@ -106,7 +131,24 @@ impl SoapCommand {
             Self::AuthSignature => "authSignature",
             Self::CancelAuthSignatureRequest => "cancelAuthSignatureRequest",
             Self::AuthUserRequest => "authUserRequest",
-            Self::GetSecureChallenge => "getSecureChallenge",
+            Self::GetSecureChallenge | Self::AuthenticationChallenge => "getSecureChallenge",
+            Self::AuthUser => "authUser",
+        }
+    }
+
+    /// The name of the element of its answer. The vendor's pages print this one with "Respond".
+    pub(super) fn answer(self) -> String {
+        match self {
+            Self::AuthenticationChallenge => "getSecureChallengeRespond".into(),
+            _ => format!("{}Response", self.as_str()),
+        }
+    }
+
+    /// The namespace of its element and of its answer.
+    pub(super) fn space(self) -> Space {
+        match self {
+            Self::AuthUser | Self::AuthenticationChallenge => Space::Authentication,
+            _ => Space::Signature,
         }
     }
 
@@ -131,7 +173,9 @@ impl SoapCommand {
                 "dataBody",
             ],
             Self::GetPreparedSignatureRequest => &["componentType", "serialNumber", "requestKey"],
-            Self::AuthSignature => &["componentType", "user", "requestKey", "signature"],
+            Self::AuthSignature => {
+                &["componentType", "user", "serialNumber", "requestKey", "signature"]
+            }
             Self::CancelAuthSignatureRequest => {
                 &["componentType", "serialNumber", "requestKeyMessage"]
             }
@@ -141,6 +185,7 @@ impl SoapCommand {
             Self::GetSecureChallenge => {
                 &["componentType", "user", "serialNumber", "title", "dataFieldList"]
             }
+            Self::AuthUser | Self::AuthenticationChallenge => &[],
         }
     }
 }
@@ -179,16 +224,16 @@ impl SoapCall {
         }
         let [element]: [Element; 1] =
             body.children.try_into().map_err(|_| NotSoap::NotOneCommand)?;
-        let named = |command: &SoapCommand| command.as_str() == element.name;
+        let named = |command: &SoapCommand| {
+            command.as_str() == element.name && command.space() == element.space
+        };
         let command = SoapCommand::ALL.into_iter().find(named).ok_or(NotSoap::UnknownCommand)?;
-        if element.space != Space::Signature {
-            return Err(NotSoap::UnknownCommand);
-        }
         let listed = |child: &Element| child.name == "attributeSet";
-        let style = if command.has_attributes() && element.children.iter().any(listed) {
-            Style::Attributes
-        } else {
-            Style::Elements
+        let is_listed = command.has_attributes() && element.children.iter().any(listed);
+        let style = match command.space() {
+            Space::Authentication => Style::Attributes,
+            _ if is_listed => Style::Attributes,
+            _ => Style::Elements,
         };
         Ok(Self { command, style, element })
     }
@@ -200,7 +245,12 @@ impl SoapCall {
     pub fn asked(&self) -> Result<RequestedAttributes, BadParameter> {
         match self.style {
             Style::Elements => self.of_elements(),
-            Style::Attributes => self.of_attributes(),
+            Style::Attributes => match self.command {
+                SoapCommand::AuthSignature => attributes::auth_signature(&self.element),
+                SoapCommand::AuthUser => logins::auth_user(&self.element),
+                SoapCommand::AuthenticationChallenge => logins::challenge(&self.element),
+                _ => attributes::gen_request(&self.element),
+            },
         }
     }
 
@@ -224,7 +274,9 @@ impl SoapCall {
                 key: given.required("requestKey")?,
             },
             SoapCommand::AuthSignature => What::Complete {
+                operation: Operation::Sign,
                 user: user(&given)?,
+                serial: given.optional("serialNumber")?,
                 key: given.required("requestKey")?,
                 signature: given.required("signature")?,
             },
@@ -232,58 +284,16 @@ impl SoapCall {
                 serial: given.required("serialNumber")?,
                 message: given.required("requestKeyMessage")?,
             },
+            SoapCommand::AuthUser | SoapCommand::AuthenticationChallenge => {
+                return bad("credentialAttributeSet is required");
+            }
         };
         Ok(RequestedAttributes { component, what })
-    }
-
-    fn of_attributes(&self) -> Result<RequestedAttributes, BadParameter> {
-        // The vendor's authSignature requires a dataFieldList, so callers send one with any
-        // content. It is ignored: the key determines what is signed.
-        let given = ParameterElements::of(&self.element, &["attributeSet", "dataFieldList"])?;
-        let list = given.get("attributeSet").map(attributes).transpose()?;
-        let mut list = list.unwrap_or_default();
-        let mut take = |id: &str| {
-            let at = list.iter().position(|(name, _)| name == id)?;
-            Some(list.swap_remove(at).1).filter(|value| !value.trim().is_empty())
-        };
-        let mut required =
-            |id: &str| take(id).ok_or_else(|| BadParameter(format!("{id} is required")));
-        let component = required("SIGNFLD_COMPONENT_TYPE")?;
-        let id = required("SIGNFLD_USERID")?;
-        let user = |domain| NamedUser { id, domain };
-        let what = if self.command == SoapCommand::AuthSignature {
-            let (key, signature) =
-                (required("SIGNFLD_REQUEST_KEY")?, required("SIGNFLD_SIGNATURE")?);
-            let user = user(take("SIGNFLD_DOMAIN"));
-            What::Complete { user, key, signature }
-        } else {
-            let user = user(take("SIGNFLD_DOMAIN"));
-            scan_only("SIGNFLD_AUTH_TYPE", take("SIGNFLD_AUTH_TYPE").as_deref())?;
-            let title = take("SIGNFLD_TRANSACTION_TITLE").unwrap_or_default();
-            let data = match (take("SIGNFLD_REQUEST_BODY"), given.get("dataFieldList")) {
-                (Some(_), None) if !title.is_empty() => {
-                    return bad("SIGNFLD_TRANSACTION_TITLE must come with dataFieldList");
-                }
-                (Some(hex), None) => body("SIGNFLD_REQUEST_BODY", &hex)?,
-                (None, Some(list)) => fields(title, list)?,
-                _ => {
-                    return bad(
-                        "exactly one of SIGNFLD_REQUEST_BODY and dataFieldList must be given",
-                    );
-                }
-            };
-            let serial = take("SIGNFLD_SERIAL_NO");
-            What::Prepare { operation: Operation::Sign, user, serial, data }
-        };
-        match list.first() {
-            Some((id, _)) => bad(&format!("{} is not an attribute of this command", shown(id))),
-            None => Ok(RequestedAttributes { component, what }),
-        }
     }
 }
 
 /// The vendor's other kinds of request are for offline devices of its own.
-fn scan_only(name: &str, given: Option<&str>) -> Result<(), BadParameter> {
+pub(super) fn scan_only(name: &str, given: Option<&str>) -> Result<(), BadParameter> {
     match given {
         None | Some("SCAN") => Ok(()),
         Some(_) => bad(&format!("{name} must be SCAN, or absent")),
@@ -342,7 +352,7 @@ fn data(given: &ParameterElements<'_>) -> Result<Data, BadParameter> {
     }
 }
 
-fn fields(title: String, list: &Element) -> Result<Data, BadParameter> {
+pub(super) fn fields(title: String, list: &Element) -> Result<Data, BadParameter> {
     let list = elements(list)?;
     if list.len() > ROWS_MAX {
         return bad(&format!("dataFieldList must have at most {ROWS_MAX} fields"));
@@ -365,55 +375,18 @@ fn fields(title: String, list: &Element) -> Result<Data, BadParameter> {
     Ok(Data::Fields(title, rows))
 }
 
-fn body(name: &str, hex: &str) -> Result<Data, BadParameter> {
+pub(super) fn body(name: &str, hex: &str) -> Result<Data, BadParameter> {
     match hex::decode(hex.trim_ascii()) {
         Ok(body) if (1..=CONTENT_BYTES_MAX).contains(&body.len()) => Ok(Data::Body(body)),
         _ => bad(&format!("{name} must be 1 to {CONTENT_BYTES_MAX} bytes in hex digits")),
     }
 }
 
-/// The pairs of id and value, without those that are marked as null.
-fn attributes(set: &Element) -> Result<Vec<(String, String)>, BadParameter> {
-    let mut list: Vec<(String, String)> = Vec::new();
-    for attribute in elements(set)? {
-        if attribute.space != Space::Unqualified || attribute.name != "attributes" {
-            return bad(&format!("{} must be attributes", shown(&attribute.name)));
-        }
-        let attribute =
-            ParameterElements::of(attribute, &["attributeID", "value", "attributeOptions"])?;
-        let id = attribute.required("attributeID")?;
-        if list.iter().any(|(known, _)| *known == id) {
-            return bad(&format!("{} is given twice", shown(&id)));
-        }
-        let mut is_null = false;
-        let options = attribute.get("attributeOptions").map(elements).transpose()?;
-        for option in options.unwrap_or_default() {
-            let is_set = matches!(option.text(), Some("true" | "1"));
-            match &*option.name.to_ascii_lowercase() {
-                "null" => is_null |= is_set,
-                // Requests are never logged, so this option changes nothing.
-                "masked" => {}
-                _ if !is_set => {}
-                _ => return bad("attributeOptions must be NULL or MASKED"),
-            }
-        }
-        let value = match attribute.get("value") {
-            Some(value) => whole(value)?,
-            None if is_null => String::new(),
-            None => return bad(&format!("the value of {} is required", shown(&id))),
-        };
-        if !is_null {
-            list.push((id, value));
-        }
-    }
-    Ok(list)
-}
-
 /// The parameters inside an element: each at most once, and only known ones.
-struct ParameterElements<'a>(Vec<&'a Element>);
+pub(super) struct ParameterElements<'a>(Vec<&'a Element>);
 
 impl<'a> ParameterElements<'a> {
-    fn of(element: &'a Element, names: &[&str]) -> Result<Self, BadParameter> {
+    pub(super) fn of(element: &'a Element, names: &[&str]) -> Result<Self, BadParameter> {
         let mut given: Vec<&Element> = Vec::new();
         for child in elements(element)? {
             let name = shown(&child.name);
@@ -433,12 +406,12 @@ impl<'a> ParameterElements<'a> {
         Ok(Self(given))
     }
 
-    fn get(&self, name: &str) -> Option<&'a Element> {
+    pub(super) fn get(&self, name: &str) -> Option<&'a Element> {
         self.0.iter().find(|element| element.name == name).copied()
     }
 
     /// A text; `None` if it is empty.
-    fn optional(&self, name: &str) -> Result<Option<String>, BadParameter> {
+    pub(super) fn optional(&self, name: &str) -> Result<Option<String>, BadParameter> {
         let Some(element) = self.get(name) else { return Ok(None) };
         match element.text() {
             Some(text) => Ok((!text.is_empty()).then(|| text.to_owned())),
@@ -446,30 +419,30 @@ impl<'a> ParameterElements<'a> {
         }
     }
 
-    fn required(&self, name: &str) -> Result<String, BadParameter> {
+    pub(super) fn required(&self, name: &str) -> Result<String, BadParameter> {
         let missing = || BadParameter(format!("{name} is required"));
         self.optional(name)?.ok_or_else(missing)
     }
 }
 
-fn elements(element: &Element) -> Result<&[Element], BadParameter> {
+pub(super) fn elements(element: &Element) -> Result<&[Element], BadParameter> {
     let mixed = || BadParameter(format!("{} must hold elements only", shown(&element.name)));
     element.elements().ok_or_else(mixed)
 }
 
-fn whole(element: &Element) -> Result<String, BadParameter> {
+pub(super) fn whole(element: &Element) -> Result<String, BadParameter> {
     let text = element.whole_text();
     let not_text = || BadParameter(format!("{} must be a text", shown(&element.name)));
     text.map(str::to_owned).ok_or_else(not_text)
 }
 
 /// The caller's text, shortened for an error message.
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     const _: () = assert!(64 < NAME_BYTES_MAX);
     name.chars().take(64).collect()
 }
 
-fn bad<T>(sentence: &str) -> Result<T, BadParameter> {
+pub(super) fn bad<T>(sentence: &str) -> Result<T, BadParameter> {
     Err(BadParameter(sentence.to_owned()))
 }
 

@@ -17,7 +17,7 @@ use tracing::info;
 use super::Soap;
 use super::body::{Data, NamedUser, RequestedAttributes, SoapCall, What};
 use super::invalid::BadParameter;
-use super::render::{CommandResult, Done, Fault};
+use super::render::{CommandResult, Done, Fault, Prepared};
 use crate::codes::Status;
 use crate::phone::{self, Asker};
 use countersign_http::caller::Caller;
@@ -56,6 +56,21 @@ pub(super) async fn perform(
 
 async fn done(soap: &Soap, caller: Caller, call: &SoapCall) -> Result<Done, CommandError> {
     let RequestedAttributes { component, what } = call.asked()?;
+    let domain = what.user().and_then(|user| user.domain.clone());
+    let done = done_in_tenant(soap, caller, &component, what).await?;
+    // The answer names the domain as the caller did.
+    Ok(match domain {
+        Some(domain) => done.with_domain(domain),
+        None => done,
+    })
+}
+
+async fn done_in_tenant(
+    soap: &Soap,
+    caller: Caller,
+    component: &str,
+    what: What,
+) -> Result<Done, CommandError> {
     if component != caller.name {
         return Err(BadParameter("componentType is not the name of this client".into()).into());
     }
@@ -79,12 +94,15 @@ async fn done(soap: &Soap, caller: Caller, call: &SoapCall) -> Result<Done, Comm
             }
             Ok(Done::Fetched { message: soap.phones.fetch(asker, &serial, &key).await? })
         }
-        What::Complete { user, key, signature } => {
-            let name = user_name(&caller, &user)?;
+        What::Complete { operation, user, serial, key, signature } => {
+            let asker = Asker { operation, ..asker };
+            let name = user_name(soap, &caller, &user).await?;
             if !soap.phones.may_complete(client.as_str(), &tenant, &name) {
                 return Err(CommandError::Told(Status::Error, None));
             }
-            let serial = soap.phones.complete(asker, &name, &key, &signature).await?.to_string();
+            let serial = serial.as_deref();
+            let serial = soap.phones.complete(asker, &name, serial, &key, &signature).await?;
+            let serial = serial.to_string();
             Ok(Done::Completed { user: user.id, domain: tenant.to_string(), serial })
         }
         What::Cancel { serial, message } => {
@@ -106,7 +124,8 @@ impl Soap {
         self.signed(&ended.ok_or_else(Fault::draining)?).await
     }
 
-    /// Starts a signature that is offered to no device, and creates its request key.
+    /// Starts a signature that is offered to no device; returns its request key, and its content,
+    /// sealed for the first device that can sign it.
     async fn prepare(&self, order: SignatureRequest) -> Result<Done, CommandError> {
         let order = SignatureRequest { clocks: Clocks::One(CLOCK_DEFAULT), ..order };
         let started = self.authenticator.core.start(order, None).await?;
@@ -114,7 +133,10 @@ impl Soap {
         let key = spec.request_key.to_string();
         let picture = qr::qr(&key).expect("ten digits fit in a QR code");
         let (user, domain) = (spec.user.to_string(), spec.tenant.to_string());
-        Ok(Done::Prepared { operation: spec.operation, user, domain, key, picture })
+        let (serial, message) = self.phones.seal(&started).await?.ok_or_else(unknown)?;
+        let serial = serial.to_string();
+        let operation = spec.operation;
+        Ok(Done::Prepared(Prepared { operation, user, domain, key, picture, serial, message }))
     }
 
     /// Waits for the end of the transaction with this key, if it is this client's and this user's.
@@ -128,7 +150,7 @@ impl Soap {
         key: &str,
     ) -> Result<Done, CommandError> {
         let core = &self.authenticator.core;
-        let name = user_name(&caller, &user)?;
+        let name = user_name(self, &caller, &user).await?;
         let key: RequestKey = key.parse().map_err(|_| unknown())?;
         let serial = serial.map(|serial| serial.parse()).transpose();
         let serial = serial.map_err(|_| unknown())?;
@@ -174,7 +196,7 @@ impl Soap {
         if self.tasks.is_draining() {
             return Err(Fault::draining().into());
         }
-        let name = user_name(&caller, &user)?;
+        let name = user_name(self, &caller, &user).await?;
         let recipients = self.recipients(&caller, serial).await?;
         Ok(SignatureRequest {
             id: TransactionId(self.authenticator.core.new_id()),
@@ -231,10 +253,20 @@ fn signed_by(ended: &Transaction, signer: Option<&Device>) -> Result<Done, Comma
 
 /// The user in the client's own tenant. Another domain is refused as an unknown user, and so is an
 /// invalid name.
-fn user_name(caller: &Caller, user: &NamedUser) -> Result<UserName, StartRefusal> {
-    let is_own = user.domain.as_ref().is_none_or(|domain| domain == caller.tenant.as_str());
+async fn user_name(
+    soap: &Soap,
+    caller: &Caller,
+    user: &NamedUser,
+) -> Result<UserName, CommandError> {
+    let is_own = match &user.domain {
+        None => true,
+        Some(domain) if domain == caller.tenant.as_str() => true,
+        Some(domain) => {
+            soap.phones.tenant_named(domain).await?.is_some_and(|named| named == caller.tenant)
+        }
+    };
     let name = is_own.then(|| user.id.parse().ok()).flatten();
-    name.ok_or(StartRefusal::UnknownUser)
+    Ok(name.ok_or(StartRefusal::UnknownUser)?)
 }
 
 fn content(data: Data) -> Result<Content, BadParameter> {

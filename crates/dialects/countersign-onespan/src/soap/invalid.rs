@@ -23,8 +23,10 @@ pub enum NotSoap {
     /// The command is none of those that are served.
     #[error(
         "the command must be authSignatureRequest, genRequest, getPreparedSignatureRequest, authSignature, \
-         cancelAuthSignatureRequest, authUserRequest or getSecureChallenge in the namespace {}",
-        xml::SIGNATURE
+         cancelAuthSignatureRequest, authUserRequest or getSecureChallenge in the namespace {}, \
+         or authUser or getSecureChallenge in the namespace {}",
+        xml::SIGNATURE,
+        xml::AUTHENTICATION
     )]
     UnknownCommand,
 }

@@ -2,12 +2,14 @@
 //! scanned, and the equivalents of the phones' REST calls.
 //!
 //! The caller is a client, which authenticates by HTTP Basic with its id and secret; its tenant is
-//! its own. An invalid message gets a fault and a 4xx; every performed command gets HTTP 200 and a
-//! status.
+//! its own. An invalid message gets a fault and HTTP 500 (SOAP 1.1, section 6.2); every performed
+//! command gets HTTP 200 and a status.
 
+mod attributes;
 pub mod body;
 mod command;
 pub mod invalid;
+mod logins;
 mod render;
 pub mod xml;
 

@@ -13,7 +13,7 @@ use quick_xml::escape::escape;
 
 use super::body::{SoapCall, Style};
 use super::invalid::NotSoap;
-use super::xml;
+use super::xml::{self, Space};
 use crate::codes::Status;
 use countersign_http::body_limit;
 use countersign_http::caller::AuthError;
@@ -31,15 +31,44 @@ pub(super) enum CommandResult {
 #[derive(Debug)]
 pub(super) enum Done {
     Signed { user: String, domain: String, serial: String, signature: String },
-    Prepared { operation: Operation, user: String, domain: String, key: String, picture: Vec<u8> },
+    Prepared(Prepared),
     Fetched { message: String },
     Completed { user: String, domain: String, serial: String },
     Cancelled,
 }
 
-/// The reason why a command has no result, by SOAP 1.1, section 4.4. The HTTP status is 4xx if the
-/// sender must change something (WS-I Basic Profile 1.1, section 3.4.4); it never tells a command's
-/// outcome.
+impl Done {
+    /// The same, with the tenant named by this domain.
+    pub(super) fn with_domain(mut self, named: String) -> Self {
+        match &mut self {
+            Self::Signed { domain, .. }
+            | Self::Completed { domain, .. }
+            | Self::Prepared(Prepared { domain, .. }) => *domain = named,
+            Self::Fetched { .. } | Self::Cancelled => {}
+        }
+        self
+    }
+}
+
+/// A request for which a key was made.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) operation: Operation,
+    pub(super) user: String,
+    pub(super) domain: String,
+    /// The request key.
+    pub(super) key: String,
+    /// A PNG of the request key.
+    pub(super) picture: Vec<u8>,
+    /// The serial number of the device for which `message` is sealed.
+    pub(super) serial: String,
+    /// The content, sealed, in hex.
+    pub(super) message: String,
+}
+
+/// The reason why a command has no result, by SOAP 1.1, section 4.4. A message that is not a
+/// request gets HTTP 500, as section 6.2 demands: some clients do not read the fault of a 400.
+/// Other statuses are HTTP's own, as for authentication. None tells a command's outcome.
 #[derive(Debug)]
 pub(super) struct Fault {
     status: StatusCode,
@@ -53,11 +82,16 @@ const SERVER: &str = "Server";
 
 /// The answer to a call, in the call's own format.
 pub(super) fn answer(call: &SoapCall, answer: &CommandResult) -> Response {
-    let mut out = Xml::envelope();
-    let name = format!("sig:{}Response", call.command.as_str());
+    let space = call.command.space();
+    let mut out = Xml::envelope(space);
+    let (prefix, fields) = match space {
+        Space::Authentication => ("aut", "CREDFLD"),
+        _ => ("sig", "SIGNFLD"),
+    };
+    let name = format!("{prefix}:{}", call.command.answer());
     out.within(&name, |out| match call.style {
         Style::Elements => elements(out, answer),
-        Style::Attributes => attributes(out, answer),
+        Style::Attributes => attributes(out, fields, answer),
     });
     (StatusCode::OK, out.ended()).into_response()
 }
@@ -84,14 +118,16 @@ fn elements(out: &mut Xml, answer: &CommandResult) {
                 out.leaf("serialNumber", serial);
                 out.leaf("signature", signature);
             }
-            Done::Prepared { operation, user, domain, key, picture } => {
-                let name = match operation {
+            Done::Prepared(prepared) => {
+                let name = match prepared.operation {
                     Operation::Sign => "requestKey",
                     Operation::Login => "challengeKey",
                 };
-                whose(out, user, domain);
-                out.leaf(name, key);
-                out.leaf("requestImage", &BASE64.encode(picture));
+                whose(out, &prepared.user, &prepared.domain);
+                out.leaf("serialNumber", &prepared.serial);
+                out.leaf(name, &prepared.key);
+                out.leaf("requestMessage", &prepared.message);
+                out.leaf("requestImage", &BASE64.encode(&prepared.picture));
             }
             Done::Fetched { message } => out.leaf("requestMessage", message),
             Done::Completed { user, domain, serial } => {
@@ -103,14 +139,17 @@ fn elements(out: &mut Xml, answer: &CommandResult) {
     });
 }
 
-fn attributes(out: &mut Xml, answer: &CommandResult) {
+/// `fields` is the prefix of the attributes' ids.
+fn attributes(out: &mut Xml, fields: &str, answer: &CommandResult) {
     out.within("results", |out| {
         codes(out, answer);
         out.within("resultAttribute", |out| {
             for (id, value) in listed(answer) {
                 out.within("attributes", |out| {
-                    out.leaf("attributeID", id);
+                    // The vendor's pages print both orders, and some clients read the first element
+                    // only.
                     out.leaf("value", &value);
+                    out.leaf("attributeID", &format!("{fields}_{id}"));
                 });
             }
         });
@@ -118,24 +157,39 @@ fn attributes(out: &mut Xml, answer: &CommandResult) {
     });
 }
 
-/// The attributes of an answer. `SIGNFLD_REQUEST_IMAGE` is ours.
+/// The attributes of an answer, without the prefix of their ids. `REQUEST_IMAGE` is ours.
 fn listed(answer: &CommandResult) -> Vec<(&'static str, Cow<'_, str>)> {
-    let whose = |user, domain| {
-        vec![("SIGNFLD_USERID", Cow::Borrowed(user)), ("SIGNFLD_DOMAIN", Cow::Borrowed(domain))]
-    };
+    let whose =
+        |user, domain| vec![("USERID", Cow::Borrowed(user)), ("DOMAIN", Cow::Borrowed(domain))];
     match answer {
-        CommandResult::Done(Done::Prepared { user, domain, key, picture, .. }) => {
-            let mut list = whose(user.as_str(), domain.as_str());
-            list.push(("SIGNFLD_REQUEST_KEY", key.into()));
-            list.push(("SIGNFLD_REQUEST_IMAGE", BASE64.encode(picture).into()));
+        CommandResult::Done(Done::Prepared(prepared)) => {
+            let mut list = whose(prepared.user.as_str(), prepared.domain.as_str());
+            list.push(("SERIAL_NO", (&prepared.serial).into()));
+            let name = match prepared.operation {
+                Operation::Sign => "REQUEST_KEY",
+                Operation::Login => "CHALLENGE_KEY",
+            };
+            list.push((name, (&prepared.key).into()));
+            list.push(("REQUEST_MESSAGE", (&prepared.message).into()));
+            list.push(("REQUEST_IMAGE", BASE64.encode(&prepared.picture).into()));
             list
         }
-        CommandResult::Done(Done::Completed { user, domain, serial }) => {
+        CommandResult::Done(
+            Done::Completed { user, domain, serial } | Done::Signed { user, domain, serial, .. },
+        ) => {
             let mut list = whose(user.as_str(), domain.as_str());
-            list.push(("SIGNFLD_SERIAL_NO", serial.into()));
+            list.push(("SERIAL_NO", serial.into()));
             list
         }
-        _ => Vec::new(),
+        // An answer of success has no message: some clients take any message for a failure.
+        CommandResult::Done(_) => Vec::new(),
+        CommandResult::Not(status, None) => {
+            vec![("STATUS_MESSAGE", status.sentence().into())]
+        }
+        CommandResult::Not(status, Some(sentence)) => vec![
+            ("STATUS_MESSAGE", sentence.into()),
+            ("AUXILIARY_MESSAGE", format!("{}: {sentence}", status.number()).into()),
+        ],
     }
 }
 
@@ -240,7 +294,7 @@ impl From<body_limit::BodyRefusal> for Fault {
             }
             body_limit::BodyRefusal::Busy => Self::server("the server is busy; try again"),
             body_limit::BodyRefusal::NotJson | body_limit::BodyRefusal::Broken => {
-                Self::client(StatusCode::BAD_REQUEST, "the message did not arrive whole")
+                Self::client(StatusCode::INTERNAL_SERVER_ERROR, "the message did not arrive whole")
             }
         }
     }
@@ -253,13 +307,13 @@ impl From<NotSoap> for Fault {
             NotSoap::Mandatory => "MustUnderstand",
             _ => CLIENT,
         };
-        Self { code, ..Self::client(StatusCode::BAD_REQUEST, reason.to_string()) }
+        Self { code, ..Self::client(StatusCode::INTERNAL_SERVER_ERROR, reason.to_string()) }
     }
 }
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let mut out = Xml::envelope();
+        let mut out = Xml::envelope(Space::Signature);
         out.within("soapenv:Fault", |out| {
             out.leaf("faultcode", &format!("soapenv:{}", self.code));
             out.leaf("faultstring", &self.sentence);
@@ -276,12 +330,16 @@ impl IntoResponse for Fault {
 struct Xml(String);
 
 impl Xml {
-    fn envelope() -> Self {
+    /// An envelope that binds the prefix of this namespace.
+    fn envelope(space: Space) -> Self {
+        let (prefix, name) = match space {
+            Space::Authentication => ("aut", xml::AUTHENTICATION),
+            _ => ("sig", xml::SIGNATURE),
+        };
         Self(format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<soapenv:Envelope xmlns:soapenv=\"{}\" \
-             xmlns:sig=\"{}\"><soapenv:Body>",
+             xmlns:{prefix}=\"{name}\"><soapenv:Body>",
             xml::SOAP,
-            xml::SIGNATURE
         ))
     }
 

@@ -22,6 +22,9 @@ pub(super) const SOAP: &str = "http://schemas.xmlsoap.org/soap/envelope/";
 const SOAP_1_2: &str = "http://www.w3.org/2003/05/soap-envelope";
 /// The namespace of the vendor's commands.
 pub(super) const SIGNATURE: &str = "http://www.vasco.com/IdentikeyServer/IdentikeyTypes/Signature";
+/// The namespace of the vendor's commands for logins.
+pub(super) const AUTHENTICATION: &str =
+    "http://www.vasco.com/IdentikeyServer/IdentikeyTypes/Authentication";
 const INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
 /// SOAP 1.1, section 4.2.2: the first receiver of the header.
 const ACTOR_NEXT: &str = "http://schemas.xmlsoap.org/soap/actor/next";
@@ -50,8 +53,10 @@ pub(super) enum Space {
     Soap,
     /// SOAP 1.2.
     Soap12,
-    /// The vendor's namespace.
+    /// The vendor's namespace of signatures.
     Signature,
+    /// The vendor's namespace of logins.
+    Authentication,
     /// Any other namespace.
     Other,
 }
@@ -225,6 +230,7 @@ impl Space {
             ResolveResult::Bound(Namespace(SOAP)) => Ok(Self::Soap),
             ResolveResult::Bound(Namespace(SOAP_1_2)) => Ok(Self::Soap12),
             ResolveResult::Bound(Namespace(SIGNATURE)) => Ok(Self::Signature),
+            ResolveResult::Bound(Namespace(AUTHENTICATION)) => Ok(Self::Authentication),
             ResolveResult::Bound(_) => Ok(Self::Other),
             ResolveResult::Unknown(_) => Err(BadXml::Unbound),
         }

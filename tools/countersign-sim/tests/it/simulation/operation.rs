@@ -174,7 +174,7 @@ impl Operation {
             }
             What::Pay => return settle_one(node).await,
             What::Offers => {
-                node.offers(tenant, device).await?;
+                node.offers(tenant, device, None).await?;
                 return Ok(Answer::Done);
             }
             What::Sweep => {

@@ -1,5 +1,7 @@
 use super::*;
 
+mod page;
+
 const HEAD: &str = "<s:Envelope xmlns:s='http://schemas.xmlsoap.org/soap/envelope/' \
     xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' \
     xmlns:xsd='http://www.w3.org/2001/XMLSchema' \
@@ -201,7 +203,58 @@ fn both_styles_ask_the_same() {
 }
 
 #[test]
-fn an_attribute_that_means_nothing_here_is_refused_by_name() {
+fn every_published_attribute_is_accepted() {
+    let with = |command, ids: &[&str]| {
+        let more = ids.iter().filter(|id| !id.ends_with("_CRYPTO_APP_NAME"));
+        let given: Vec<_> = more
+            .map(|id| match *id {
+                "SIGNFLD_AUTH_TYPE" => (*id, "SCAN"),
+                "SIGNFLD_REQUEST_BODY" => (*id, "00ff"),
+                "SIGNFLD_TRANSACTION_TITLE" => (*id, ""),
+                _ => (*id, "1"),
+            })
+            .collect();
+        asked(command, &listed(&given))
+    };
+    use super::attributes::{
+        AUTH_SIGNATURE, AUTH_SIGNATURE_UNUSED, GEN_REQUEST, GEN_REQUEST_UNUSED,
+    };
+    let made = with("genRequest", &[&GEN_REQUEST[..], &GEN_REQUEST_UNUSED].concat()).unwrap();
+    assert!(matches!(made, What::Prepare { serial: Some(_), .. }), "{made:?}");
+    let given = with("authSignature", &[&AUTH_SIGNATURE[..], &AUTH_SIGNATURE_UNUSED].concat());
+    let given = given.unwrap();
+    assert!(matches!(given, What::Complete { serial: Some(_), .. }), "{given:?}");
+    let both = ["SIGNFLD_CRYPTO_APP_INDEX", "SIGNFLD_CRYPTO_APP_NAME"].map(|id| (id, "1"));
+    let known = [("SIGNFLD_COMPONENT_TYPE", "Shop"), ("SIGNFLD_USERID", "jane")];
+    let both = asked("genRequest", &listed(&[&known[..], &both].concat())).unwrap_err();
+    assert!(both.starts_with("only one of SIGNFLD_CRYPTO_APP_INDEX"), "{both}");
+}
+
+#[test]
+fn each_option_of_an_attribute_is_understood() {
+    let list = [
+        ("SIGNFLD_COMPONENT_TYPE", "Shop"),
+        ("SIGNFLD_USERID", "jane"),
+        ("SIGNFLD_REQUEST_BODY", "00ff"),
+        ("SIGNFLD_SERIAL_NO", "CSN0000001-1"),
+    ];
+    let with = |option: &str| {
+        let options = format!(
+            "<attributeID>SIGNFLD_SERIAL_NO</attributeID><attributeOptions><{option}>true\
+             </{option}></attributeOptions>"
+        );
+        let plain = "<attributeID>SIGNFLD_SERIAL_NO</attributeID>";
+        asked("genRequest", &listed(&list).replace(plain, &options))
+    };
+    for (option, is_given) in [("NEGATIVE", true), ("MASKED", true), ("NULL", false)] {
+        let Ok(What::Prepare { serial, .. }) = with(option) else { panic!("{option}") };
+        assert_eq!(serial.is_some(), is_given, "{option}");
+    }
+    assert_eq!(with("OTHER").unwrap_err(), "attributeOptions must be NULL, MASKED or NEGATIVE");
+}
+
+#[test]
+fn an_attribute_that_is_not_published_is_refused_by_name() {
     let known = [("SIGNFLD_COMPONENT_TYPE", "Shop"), ("SIGNFLD_USERID", "jane")];
     let body = ("SIGNFLD_REQUEST_BODY", "00ff");
     let with = |more: &[(&str, &str)]| asked("genRequest", &listed(&[&known[..], more].concat()));
@@ -230,4 +283,82 @@ fn an_attribute_that_means_nothing_here_is_refused_by_name() {
         asked("genRequest", &list),
         Ok(What::Prepare { user: NamedUser { domain: None, .. }, .. })
     ));
+}
+
+/// A command of the vendor's namespace of logins.
+fn of_logins(command: &str, attributes: &[(&str, &str)]) -> Result<What, String> {
+    let list = listed(attributes).replace("attributeSet", "credentialAttributeSet");
+    let list = list.replace("sig:SignatureAttributeSet", "xsd:any");
+    let call =
+        find(&format!("<aut:{command} xmlns:aut='{}'>{list}</aut:{command}>", xml::AUTHENTICATION));
+    call.unwrap().asked().map(|asked| asked.what).map_err(|BadParameter(sentence)| sentence)
+}
+
+#[test]
+fn the_vendors_example_of_a_secure_challenge_is_a_login_of_that_device() {
+    let example = [
+        ("CREDFLD_PASSWORD_FORMAT", "0"),
+        ("CREDFLD_USERID", "user1"),
+        ("CREDFLD_SERIAL_NO", "VDS0000001-1"),
+        ("CREDFLD_CHALLENGE_MESSAGE", "test message"),
+        ("CREDFLD_COMPONENT_TYPE", "Authentication with Secure Channel Sample Client"),
+    ];
+    let user = NamedUser { id: "user1".into(), domain: None };
+    let (operation, serial) = (Operation::Login, Some("VDS0000001-1".to_owned()));
+    let data = Data::Fields("test message".into(), Vec::new());
+    let what = What::Prepare { operation, user: user.clone(), serial: serial.clone(), data };
+    assert_eq!(of_logins("getSecureChallenge", &example).unwrap(), what);
+    let title = ("CREDFLD_TRANSACTION_TITLE", "Bank");
+    let titled = of_logins("getSecureChallenge", &[&example[..], &[title]].concat()).unwrap();
+    let rows = vec![(String::new(), "test message".to_owned())];
+    let data = Data::Fields("Bank".into(), rows);
+    assert_eq!(titled, What::Prepare { operation, user, serial, data });
+    let body = ("CREDFLD_REQUEST_BODY", "00ff");
+    let both = of_logins("getSecureChallenge", &[&example[..], &[body]].concat()).unwrap_err();
+    assert!(both.starts_with("CREDFLD_REQUEST_BODY must come without"), "{both}");
+}
+
+#[test]
+fn a_login_is_ended_with_a_code_awaited_by_its_key_or_pushed() {
+    let head = [
+        ("CREDFLD_COMPONENT_TYPE", "SIGNATURE"),
+        ("CREDFLD_USERID", "jane"),
+        ("CREDFLD_PASSWORD_FORMAT", "0"),
+    ];
+    let with = |more: &[(&str, &str)]| of_logins("authUser", &[&head[..], more].concat());
+    let (operation, serial) = (Operation::Login, None);
+    let user = NamedUser { id: "jane".into(), domain: None };
+    let (key, signature) = ("0000000042".to_owned(), "12345678".to_owned());
+    let challenge = ("CREDFLD_CHALLENGE_KEY", "0000000042");
+    for code in ["CREDFLD_PASSWORD", "CREDFLD_DP_RESPONSE"] {
+        let (user, key, signature) = (user.clone(), key.clone(), signature.clone());
+        let what = What::Complete { operation, user, serial: None, key, signature };
+        assert_eq!(with(&[challenge, (code, "12345678")]).unwrap(), what);
+    }
+    let waits = What::Await { operation, user: user.clone(), serial: None, key };
+    assert_eq!(with(&[challenge]).unwrap(), waits);
+    let data = Data::Fields("To the bank?".into(), Vec::new());
+    let pushed = What::Sign { operation, user, serial, data };
+    let message = ("CREDFLD_CHALLENGE_MESSAGE", "To the bank?");
+    assert_eq!(with(&[("CREDFLD_AUTH_TYPE", "PUSH"), message]).unwrap(), pushed);
+    for (more, sentence) in [
+        (&[][..], "CREDFLD_CHALLENGE_KEY is required"),
+        (&[("CREDFLD_PASSWORD", "12345678")], "CREDFLD_CHALLENGE_KEY is required"),
+        (&[challenge, ("CREDFLD_STATIC_PASSWORD", "x")], "CREDFLD_STATIC_PASSWORD is not an"),
+        (&[("CREDFLD_AUTH_TYPE", "OTHER")], "CREDFLD_AUTH_TYPE must be PUSH or SCAN"),
+    ] {
+        let said = with(more).unwrap_err();
+        assert!(said.starts_with(sentence), "{said}");
+    }
+    let other = of_logins("authUser", &[head[0], head[1], ("CREDFLD_PASSWORD_FORMAT", "3")]);
+    assert!(other.unwrap_err().starts_with("CREDFLD_PASSWORD_FORMAT must be 0 or 1"));
+}
+
+#[test]
+fn a_command_of_one_namespace_is_unknown_in_the_other() {
+    let login = "<authSignature xmlns='http://www.vasco.com/IdentikeyServer/IdentikeyTypes/\
+        Authentication'/>";
+    for unknown in [login, "<sig:authUser/>"] {
+        assert_eq!(find(unknown).unwrap_err(), NotSoap::UnknownCommand, "{unknown}");
+    }
 }
