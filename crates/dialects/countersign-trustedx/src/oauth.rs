@@ -29,6 +29,23 @@ const NO_TENANT: Refusal =
 const FAILED: Refusal =
     Refusal(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the server failed; try again");
 
+/// RFC 8414, section 2. There is no login page, so there is no authorization endpoint.
+#[derive(Serialize)]
+struct Metadata {
+    issuer: String,
+    token_endpoint: String,
+    introspection_endpoint: String,
+    jwks_uri: String,
+    scopes_supported: [String; 4],
+    response_types_supported: [&'static str; 0],
+    grant_types_supported: [&'static str; 1],
+    token_endpoint_auth_methods_supported: [&'static str; 2],
+    introspection_endpoint_auth_methods_supported: [&'static str; 2],
+}
+
+/// HTTP Basic, or the form (RFC 6749, section 2.3.1).
+const AUTH_METHODS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
+
 /// RFC 7662, section 2.2.
 #[derive(Serialize)]
 struct Introspection {
@@ -81,6 +98,32 @@ fn granted(scopes: &Scopes, client: &Client, asked: Option<&str>) -> Result<Stri
     }
     let wanted = known.into_iter().filter(|scope| asked.is_empty() || asked.contains(scope));
     Ok(wanted.collect::<Vec<_>>().join(" "))
+}
+
+/// `GET /trustedx-authserver/oauth/{tenant}/.well-known/oauth-authorization-server`, and the same
+/// with `openid-configuration`: the metadata of a tenant's authorization server (RFC 8414).
+pub(super) async fn metadata(
+    State(trustedx): State<TrustedX>,
+    Path(tenant): Path<String>,
+) -> Response {
+    let authenticator = &trustedx.authenticator;
+    let document = async {
+        let tenant = authenticator.tenant(&tenant).await?;
+        let issuer = authenticator.tokens.issuer(Issuer::AuthServer, &tenant.name);
+        let document = Metadata {
+            token_endpoint: format!("{issuer}/token"),
+            introspection_endpoint: format!("{issuer}/introspect"),
+            jwks_uri: format!("{issuer}/keys"),
+            issuer,
+            scopes_supported: trustedx.rules.scopes.all().map(str::to_owned),
+            response_types_supported: [],
+            grant_types_supported: ["client_credentials"],
+            token_endpoint_auth_methods_supported: AUTH_METHODS,
+            introspection_endpoint_auth_methods_supported: AUTH_METHODS,
+        };
+        Ok(Json(document).into_response())
+    };
+    told(document.await)
 }
 
 /// `POST /trustedx-authserver/oauth/{tenant}/introspect`: tells the tenant's clients the scopes of

@@ -34,6 +34,8 @@ pub fn router(trustedx: TrustedX) -> Router {
         ("/{tenant}/token", post(oauth::token)),
         ("/{tenant}/introspect", post(oauth::introspect)),
         ("/{tenant}/keys", get(oauth::keys)),
+        ("/{tenant}/.well-known/oauth-authorization-server", get(oauth::metadata)),
+        ("/{tenant}/.well-known/openid-configuration", get(oauth::metadata)),
         ("/keys", get(oauth::own_keys)),
     ];
     let at = |prefix: &str, path: &str| format!("{prefix}{path}");
