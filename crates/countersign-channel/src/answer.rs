@@ -124,12 +124,10 @@ fn refused(refusal: &DeviceRefusal) -> RefusalBody {
         DeviceRefusal::PinRequired => Code::PinRequired,
         DeviceRefusal::PinUnset => Code::PinNotSet,
         DeviceRefusal::PinWrong { tries_left } => {
-            let tries_left = Some(u32::from(*tries_left));
-            return RefusalBody { tries_left, ..RefusalBody::new(Code::WrongPin) };
+            return mistaken(Code::WrongPin, *tries_left);
         }
         DeviceRefusal::CodeWrong { tries_left } => {
-            let tries_left = Some(u32::from(*tries_left));
-            return RefusalBody { tries_left, ..RefusalBody::new(Code::WrongCode) };
+            return mistaken(Code::WrongCode, *tries_left);
         }
         DeviceRefusal::PinOutOfTurn => Code::PinVersion,
         DeviceRefusal::OtherForm => Code::WrongForm,
@@ -142,6 +140,12 @@ fn refused(refusal: &DeviceRefusal) -> RefusalBody {
         DeviceRefusal::ManyIdentities | DeviceRefusal::KeyUnproved => Code::BadRequest,
     };
     RefusalBody::new(code)
+}
+
+/// A wrong PIN or code. One that locks the user ends the transaction too.
+fn mistaken(code: Code, tries_left: u16) -> RefusalBody {
+    let state = (tries_left == 0).then_some(body::State::Locked);
+    RefusalBody { tries_left: Some(u32::from(tries_left)), state, ..RefusalBody::new(code) }
 }
 
 /// A device of the user, for the user's other devices.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use countersign_core::device::PinDigest;
 use countersign_core::engine::FinishMode;
 use countersign_core::id::{RequestKey, TransactionId};
@@ -13,12 +13,12 @@ use countersign_core::limits::POLL_WAIT_MAX;
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, Transaction};
-use countersign_wire::body::{self, Code, DeclineReason};
+use countersign_wire::body::{self, Code, DeclineReason, strict};
 use countersign_wire::jwe::{self, Purpose};
 use countersign_wire::secret::PayloadKey;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use url::form_urlencoded;
 
 use super::answer::{self, Refused};
 use super::device_auth::AuthenticatedDevice;
@@ -29,11 +29,45 @@ type Answer<T> = Result<Json<T>, Refused>;
 
 /// `?wait=30`: how many seconds to wait for an offer. `?request_key=0123456789`: only the
 /// transaction with this key, which the user has scanned.
-#[derive(Deserialize)]
-pub(super) struct OffersQuery {
-    #[serde(default)]
-    wait: u64,
-    request_key: Option<String>,
+#[derive(Debug, Default, Eq, PartialEq)]
+struct OffersQuery {
+    wait: Duration,
+    request_key: Option<RequestKey>,
+}
+
+impl OffersQuery {
+    /// Parses strictly, as every text from a device: each known parameter at most once, and no
+    /// other.
+    fn parse(query: Option<&str>) -> Result<Self, Refused> {
+        let refused = |what: &str| Refused(body::RefusalBody::bad_request(what));
+        let (mut wait, mut request_key) = (None, None);
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            let is_second = match &*name {
+                "wait" => {
+                    let most = POLL_WAIT_MAX.as_secs();
+                    let seconds = value.parse().ok().filter(|seconds| *seconds <= most);
+                    let seconds = seconds.ok_or_else(|| {
+                        refused(&format!("`wait` is a whole number of seconds, 0 to {most}"))
+                    })?;
+                    wait.replace(Duration::from_secs(seconds)).is_some()
+                }
+                "request_key" => {
+                    let key = value.parse::<RequestKey>();
+                    let key = key.map_err(|_| refused("`request_key` is ten digits"))?;
+                    request_key.replace(key).is_some()
+                }
+                _ => {
+                    return Err(refused(
+                        "the address takes the parameters `wait` and `request_key`",
+                    ));
+                }
+            };
+            if is_second {
+                return Err(refused(&format!("`{name}` occurs twice")));
+            }
+        }
+        Ok(Self { wait: wait.unwrap_or_default(), request_key })
+    }
 }
 
 /// `PUT /device/v1/pin`: the device's first PIN, or the next one.
@@ -48,12 +82,17 @@ pub(super) async fn set_pin(
     let device = device.ok_or(Code::Locked)?.value;
     let key = PayloadKey::from(device.payload_key.expose());
     let plaintext = jwe::open(&key, &device_auth.name, Purpose::Pin, &body.pin)
-        .map_err(|_| Code::BadRequest)?;
+        .map_err(|_| body::RefusalBody::bad_request("`pin` does not open with the payload key"))
+        .map_err(Refused)?;
     let change: body::PinChange = read(&plaintext)?;
     let digest = Secret::copied(change.digest.as_bytes());
     let new = PinDigest { digest, version: change.version };
     let proof = change.proof.as_ref().map(body::PinProof::as_str);
-    core.set_pin(&device_auth.tenant, device_auth.device, &new, proof).await?;
+    core.set_pin(&device_auth.tenant, device_auth.device, &new, proof).await.map_err(|error| {
+        // No transaction is involved that could have ended.
+        let Refused(body) = error.into();
+        Refused(body::RefusalBody { state: None, ..body })
+    })?;
     Ok(Json(body::PinAnswer { version: change.version }))
 }
 
@@ -61,20 +100,19 @@ pub(super) async fn set_pin(
 /// there are none.
 pub(super) async fn offers(
     State(devices): State<Devices>,
-    Query(OffersQuery { wait, request_key }): Query<OffersQuery>,
     request: Request,
 ) -> Answer<body::Offers> {
+    let query = request.uri().query().map(str::to_owned);
     let device_auth = devices.prove(request).await?;
+    let OffersQuery { wait, request_key: key } = OffersQuery::parse(query.as_deref())?;
     let room = &devices.0;
     let (tenant, device) = (&device_auth.tenant, device_auth.device);
-    let key = request_key.map(|key| key.parse::<RequestKey>()).transpose();
-    let key = key.map_err(|_| Code::BadRequest)?;
     let found = room.core.read().device(tenant, device).await?;
     let user = found.ok_or(Code::Locked)?.value.user;
     // Connected before the ledger is read, so that no transaction is missed in between.
     let mut connection =
         room.core.notifier().connect(tenant, &user, device, ConnectionKind::Poll, room.core.now());
-    let until = room.core.now() + Duration::from_secs(wait).min(POLL_WAIT_MAX);
+    let until = room.core.now() + wait;
     loop {
         let open = room.core.offers(tenant, device, key).await?;
         let offers: Vec<body::Offer> = open
@@ -107,8 +145,8 @@ pub(super) async fn offers(
 
 /// A device that waits for offers asks again after each answer, so it stays online in between. One
 /// that does not wait looks once, for example because a push woke it.
-fn answered(poll: Connection, wait: u64, now: Timestamp) {
-    if wait > 0 {
+fn answered(poll: Connection, wait: Duration, now: Timestamp) {
+    if !wait.is_zero() {
         poll.answered(now);
     }
 }
@@ -189,13 +227,13 @@ async fn named<T: NamesTransaction>(
     let body: T = read(&device_auth.body)?;
     let path = countersign_wire::id::TransactionId::from_str(id).map_err(|_| Code::NotFound)?;
     if body.id() != path {
-        return Err(Code::BadRequest.into());
+        return Err(Refused(body::RefusalBody::bad_request("`id` is not the one of the address")));
     }
     Ok((device_auth, body))
 }
 
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body).map_err(|_| Code::BadRequest.into())
+    strict::read(body).map_err(Refused)
 }
 
 fn core_id(id: countersign_wire::id::TransactionId) -> TransactionId {
@@ -248,5 +286,38 @@ impl Devices {
     ) -> Result<Arc<Transaction>, Refused> {
         let id = core_id(fail.id);
         Ok(self.0.core.fail(&who.tenant, who.device, id, fail.reason).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_strictly_and_refused_by_its_parameter() {
+        let read = |query: &str| {
+            let refused = |Refused(body): Refused| (body.error, body.message);
+            OffersQuery::parse(Some(query)).map_err(refused)
+        };
+        let wait = Duration::from_secs(30);
+        let key = "0123456789".parse().ok();
+        assert_eq!(read("wait=30"), Ok(OffersQuery { wait, request_key: None }));
+        let both = OffersQuery { wait, request_key: key };
+        assert_eq!(read("request_key=0123456789&wait=30"), Ok(both));
+        assert_eq!(read(""), Ok(OffersQuery::default()));
+        for (query, named) in [
+            ("wait=x", "`wait`"),
+            ("wait=", "`wait`"),
+            ("wait=-1", "`wait`"),
+            ("wait=61", "`wait`"),
+            ("wait=1&wait=2", "`wait` occurs twice"),
+            ("request_key=12", "`request_key`"),
+            ("weight=30", "the parameters `wait` and `request_key`"),
+            ("wait=30&x", "the parameters `wait` and `request_key`"),
+        ] {
+            let (code, message) = read(query).unwrap_err();
+            assert_eq!(code, Code::BadRequest, "{query}");
+            assert!(message.contains(named), "{query}: {message}");
+        }
     }
 }

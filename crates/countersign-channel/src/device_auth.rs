@@ -7,6 +7,7 @@ use axum::extract::Request;
 use bytes::Bytes;
 use countersign_core::event::{Actor, EventKind, NewEvent, Subject};
 use countersign_core::id::{DeviceId, TenantName};
+use countersign_core::limits::FRAME_BYTES_MAX;
 use countersign_wire::body::{Code, RefusalBody};
 use countersign_wire::id::DeviceName;
 use countersign_wire::jwk::VerifyingKey;
@@ -80,7 +81,7 @@ impl Devices {
         if let Some(Peer(peer)) = request.extensions().get() {
             room.known.remember(peer.ip());
         }
-        let body = body_limit::any(request).await?;
+        let body = body_limit::at_most(request, FRAME_BYTES_MAX).await?;
         let proven = head.with_body(&body).map_err(&stranger)?;
         room.keys.remember(&tenant, device, &key);
         room.replays.accept(&name, &proven, now).map_err(|why| match why {
@@ -106,7 +107,7 @@ impl Devices {
     }
 
     /// Has the history know that a token of a device was refused.
-    fn note_refused(&self, tenant: &TenantName, device: DeviceId, bad: BadToken) {
+    pub(super) fn note_refused(&self, tenant: &TenantName, device: DeviceId, bad: BadToken) {
         let core = &self.0.core;
         core.notifier().note_refused(NewEvent {
             tenant: Some(tenant.clone()),

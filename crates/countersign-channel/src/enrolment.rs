@@ -41,6 +41,7 @@ use tracing::{error, info};
 
 use super::Devices;
 use super::answer::{self, Refused};
+use super::calls::read;
 use super::{identities, push};
 use countersign_http::body_limit;
 use countersign_http::listen::Peer;
@@ -62,8 +63,7 @@ pub(super) async fn enrol(
         return Err(Code::UnsupportedMediaType.into());
     }
     let body = body_limit::of_stranger(request, ENROLMENT_BYTES_MAX).await?;
-    let mut asked: EnrolmentRequest =
-        serde_json::from_slice(&body).map_err(|_| Code::BadRequest)?;
+    let mut asked: EnrolmentRequest = read(&body)?;
     normalize(&mut asked).map_err(|_| Code::BadRequest)?;
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
     let key = asked.auth_key.verifying();

@@ -19,6 +19,7 @@ use http::StatusCode;
 use tracing::info;
 
 use super::answer::Refused;
+use super::calls::read;
 use super::{AuthenticatedDevice, Devices};
 use countersign_node::authority::{self, Terms};
 
@@ -28,8 +29,7 @@ pub(super) async fn add(
     request: Request,
 ) -> Result<(StatusCode, Json<IssuedIdentity>), Refused> {
     let device_auth = devices.prove(request).await?;
-    let mut asked: body::NewIdentity =
-        serde_json::from_slice(&device_auth.body).map_err(|_| Code::BadRequest)?;
+    let mut asked: body::NewIdentity = read(&device_auth.body)?;
     name::normalize(&mut asked.proposed_labels).map_err(|_| Code::BadRequest)?;
     let request = proved_request(&device_auth, &asked)?;
     let held = |certificate: &[u8]| {

@@ -19,6 +19,7 @@ use countersign_wire::key_proof::{KeyStatement, Subject};
 use tracing::info;
 
 use super::answer::Refused;
+use super::calls::read;
 use super::enrolment::sha256;
 use super::identities::Source;
 use super::{AuthenticatedDevice, Devices};
@@ -31,8 +32,7 @@ pub(super) async fn renew(
     request: Request,
 ) -> Result<Json<IssuedIdentity>, Refused> {
     let device_auth = devices.prove(request).await?;
-    let asked: body::Renewal =
-        serde_json::from_slice(&device_auth.body).map_err(|_| Code::BadRequest)?;
+    let asked: body::Renewal = read(&device_auth.body)?;
     let identity: IdentityId = id.parse().map_err(|_| Code::NotFound)?;
     let AuthenticatedDevice { tenant, device, .. } = &device_auth;
     let source = if let Some(imported) = &asked.imported {

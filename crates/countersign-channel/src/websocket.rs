@@ -18,10 +18,10 @@ use countersign_core::refusal::{ActorError, ActorRefusal, Error};
 use countersign_core::session::{Reason, Session, SessionInput, SessionOutput};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
-use countersign_wire::body::Code;
+use countersign_wire::body::{Code, RefusalBody};
 use countersign_wire::frame::{
-    Challenge, Close, FromDevice, FromServer, Hello, Message, Request, SUBPROTOCOL, Welcome,
-    Withdrawn,
+    BadFrame, Challenge, Close, FromDevice, FromServer, Hello, Message, Request, SUBPROTOCOL,
+    Welcome, Withdrawn,
 };
 use countersign_wire::jws;
 use http::header::ORIGIN;
@@ -128,8 +128,7 @@ impl Channel {
                         DeviceMessage::Request(request) => {
                             Box::pin(self.answer(request, &who, &mut session)).await?;
                         }
-                        DeviceMessage::Nonsense(n) => {
-                            let refusal = Refused::from(Code::BadRequest).0;
+                        DeviceMessage::Nonsense(n, refusal) => {
                             let answer = FromServer::answer(n, Message::Refused(refusal));
                             Box::pin(self.say(answer)).await?;
                         }
@@ -163,8 +162,10 @@ impl Channel {
         let key = self.devices.auth_key(&tenant, device).await;
         let key = key.map_err(|_| Some(Close::Internal))?.ok_or(stranger)?;
         let origins = &self.devices.0.rules.origins;
-        jws::verify_hello(&hello.proof, &key, &hello.device, origins, nonce)
-            .map_err(|_| stranger)?;
+        jws::verify_hello(&hello.proof, &key, &hello.device, origins, nonce).map_err(|bad| {
+            self.devices.note_refused(&tenant, device, bad);
+            stranger
+        })?;
         if let Some(Peer(peer)) = self.peer {
             self.devices.0.known.remember(peer.ip());
         }
@@ -309,7 +310,7 @@ impl Channel {
 enum DeviceMessage {
     Request(FromDevice),
     /// Not a valid frame, but with a number for the refusal.
-    Nonsense(u64),
+    Nonsense(u64, RefusalBody),
     /// A ping, which the library answers, or a pong.
     Life,
 }
@@ -318,7 +319,10 @@ fn heard(frame: Option<Result<Frame, axum::Error>>) -> Result<DeviceMessage, Clo
     match frame {
         Some(Ok(Frame::Text(text))) => match FromDevice::parse(&text) {
             Ok(request) => Ok(DeviceMessage::Request(request)),
-            Err(bad) => bad.n.map(DeviceMessage::Nonsense).ok_or(Some(Close::Malformed)),
+            Err(BadFrame { n: Some(n) }) => {
+                Ok(DeviceMessage::Nonsense(n, FromDevice::refusal(&text)))
+            }
+            Err(BadFrame { n: None }) => Err(Some(Close::Malformed)),
         },
         Some(Ok(Frame::Binary(_))) => Err(Some(Close::Binary)),
         Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => Ok(DeviceMessage::Life),

@@ -16,11 +16,12 @@ pub struct ChannelConfig {
 impl ChannelConfig {
     pub(super) fn read(layers: &mut Layers) -> anyhow::Result<Self> {
         let idle = layers.take("channel.idle_seconds");
-        let config =
-            Self { ping: layers.take("channel.ping_seconds").seconds()?, idle: idle.seconds()? };
+        let ping = layers.take("channel.ping_seconds");
+        let config = Self { ping: ping.seconds()?, idle: idle.seconds()? };
         anyhow::ensure!(
             config.idle >= config.ping * 2,
-            "{idle} is at least twice `channel.ping_seconds`, so that one lost pong closes nothing"
+            "{} is at least twice `channel.ping_seconds`, so that one lost pong closes nothing",
+            idle.beside(&ping)
         );
         Ok(config)
     }

@@ -78,7 +78,8 @@ impl DeliveryConfig {
         anyhow::ensure!(config.concurrency <= max, "{concurrency} is at most {max}");
         anyhow::ensure!(
             config.per_host_concurrency <= config.concurrency,
-            "{per_host} is at most `delivery.concurrency`"
+            "{} is at most `delivery.concurrency`",
+            per_host.beside(&concurrency)
         );
         Ok(config)
     }

@@ -25,6 +25,16 @@ pub(super) enum Source {
 }
 
 impl UncheckedValue {
+    /// The beginning of an error message about this key and `other`, which do not fit together. If
+    /// only `other` was set, its source has to be changed.
+    pub(super) fn beside(&self, other: &Self) -> String {
+        if self.is_default() && !other.is_default() {
+            let (source, name, value) = (&other.source, &self.name, &self.value);
+            return format!("{source}: `{name}`, which is {value} by default,");
+        }
+        self.to_string()
+    }
+
     pub(super) fn is_default(&self) -> bool {
         matches!(self.source, Source::Default)
     }

@@ -236,6 +236,25 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_does_not_fit_another_ones_default_is_refused_with_the_file_that_sets_it() {
+        for (file, start) in [
+            ("[channel]\nping_seconds = 600", "`channel.idle_seconds`, which is "),
+            ("[locks]\nfirst_seconds = 1000000", "`locks.max_seconds`, which is "),
+            ("[server]\ntls = \"in_front\"", "`server.public_addresses`, which is [] by default,"),
+            ("[server]\ntls = \"files\"", "`server.certificate_file`, which is \"\" by default,"),
+            ("[push]\nconcurrency = 1", "`push.per_sender_concurrency`, which is "),
+            ("[push.texts]\nfr = \"Oui ?\"", "`push.language`, which is \"en\" by default,"),
+            ("[delivery]\nconcurrency = 1", "`delivery.per_host_concurrency`, which is "),
+        ] {
+            let error = refused(file, &[]);
+            assert!(error.contains(&format!("countersign.toml: {start}")), "{error}");
+            assert!(!error.contains("config.default.toml"), "{error}");
+        }
+        let both = refused("[channel]\nping_seconds = 600\nidle_seconds = 601", &[]);
+        assert!(both.contains("countersign.toml: `channel.idle_seconds` is at least"), "{both}");
+    }
+
+    #[test]
     fn zero_and_negative_bounds_are_refused() {
         for value in ["0", "-1", "4294967296"] {
             let error = refused(&format!("[channel]\nping_seconds = {value}"), &[]);

@@ -24,14 +24,19 @@ pub struct LocksConfig {
 impl LocksConfig {
     pub(super) fn read(layers: &mut Layers) -> anyhow::Result<Self> {
         let (wrong_max, max) = (layers.take("locks.wrong_max"), layers.take("locks.max_seconds"));
+        let first = layers.take("locks.first_seconds");
         let config = Self {
             wrong_max: u16::try_from(wrong_max.count()?).unwrap_or(u16::MAX),
-            first: layers.take("locks.first_seconds").seconds()?,
+            first: first.seconds()?,
             max: max.seconds()?,
             pin_reset: pin_reset(&layers.take("locks.pin_reset"))?,
         };
         anyhow::ensure!(config.wrong_max <= 100, "{wrong_max} is at most 100");
-        anyhow::ensure!(config.max >= config.first, "{max} is at least `locks.first_seconds`");
+        anyhow::ensure!(
+            config.max >= config.first,
+            "{} is at least `locks.first_seconds`",
+            max.beside(&first)
+        );
         Ok(config)
     }
 }

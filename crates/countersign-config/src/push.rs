@@ -158,7 +158,8 @@ impl PushConfig {
         };
         ensure!(
             config.per_sender_concurrency <= config.concurrency,
-            "{per_sender} is at most `push.concurrency`"
+            "{} is at most `push.concurrency`",
+            per_sender.beside(&concurrency)
         );
         Ok(config)
     }
@@ -176,7 +177,8 @@ fn read_texts(layers: &mut Layers) -> anyhow::Result<(BTreeMap<String, String>, 
     let named: BTreeMap<_, _> =
         named.into_iter().map(|(name, text)| (name.to_lowercase(), text)).collect();
     let chosen = language.text()?.to_lowercase();
-    ensure!(named.contains_key(&chosen), "{language} must be one of those of `push.texts`");
+    let is_named = named.contains_key(&chosen);
+    ensure!(is_named, "{} must be one of those of `push.texts`", language.beside(&texts));
     Ok((named, chosen))
 }
 

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 
 use super::certificates::CertificatesConfig;
 use super::delivery::Network;
+use super::key::UncheckedValue;
 use super::layers::Layers;
 
 /// The largest part of all connections that may be reserved, in percent.
@@ -118,7 +119,7 @@ impl ServerConfig {
         let addresses = layers.take("server.public_addresses");
         let header = layers.take("server.client_address_header");
         let default_tenant = layers.take("server.default_tenant");
-        let tls = read_tls(layers)?;
+        let (mode, tls) = read_tls(layers)?;
         let config = Self {
             listen: layers.take("server.listen").parse()?,
             hostname: layers.take("server.hostname").parse::<Hostname>()?.0,
@@ -144,7 +145,8 @@ impl ServerConfig {
         };
         ensure!(
             config.tls != Tls::InFront || !config.public_addresses.is_empty(),
-            "{addresses} must name the proxy's address when TLS ends in front"
+            "{} must name the proxy's address when TLS ends in front",
+            addresses.beside(&mode)
         );
         ensure!(
             config.tls == Tls::InFront || config.client_address_header.is_none(),
@@ -163,24 +165,27 @@ impl ServerConfig {
     }
 }
 
-fn read_tls(layers: &mut Layers) -> anyhow::Result<Tls> {
+/// The key and what it says.
+fn read_tls(layers: &mut Layers) -> anyhow::Result<(UncheckedValue, Tls)> {
     let tls = layers.take("server.tls");
     let certificate = layers.take("server.certificate_file");
     let key = layers.take("server.key_file");
-    match (tls.text()?, certificate.path()?, key.path()?) {
-        ("own", None, None) => Ok(Tls::Own),
-        ("in_front", None, None) => Ok(Tls::InFront),
-        ("files", Some(certificate), Some(key)) => Ok(Tls::Files { certificate, key }),
-        ("files", None, _) => {
-            anyhow::bail!("{certificate} must name a file when `tls` is \"files\"")
-        }
-        ("files", _, None) => anyhow::bail!("{key} must name a file when `tls` is \"files\""),
+    let needed = |file: &UncheckedValue| {
+        anyhow::anyhow!("{} must name a file when `tls` is \"files\"", file.beside(&tls))
+    };
+    let read = match (tls.text()?, certificate.path()?, key.path()?) {
+        ("own", None, None) => Tls::Own,
+        ("in_front", None, None) => Tls::InFront,
+        ("files", Some(certificate), Some(key)) => Tls::Files { certificate, key },
+        ("files", None, _) => return Err(needed(&certificate)),
+        ("files", _, None) => return Err(needed(&key)),
         ("own" | "in_front", Some(_), _) => anyhow::bail!("{certificate} needs `tls = \"files\"`"),
         ("own" | "in_front", _, _) => anyhow::bail!("{key} needs `tls = \"files\"`"),
         (other, ..) => {
             anyhow::bail!("{tls} is \"own\", \"files\" or \"in_front\", not \"{other}\"")
         }
-    }
+    };
+    Ok((tls, read))
 }
 
 /// Reads the limits on connections. `in_front` says that all connections come from a proxy.

@@ -170,13 +170,13 @@ pub enum DeviceRefusal {
     /// The proof of the PIN is wrong.
     #[error("the PIN is wrong")]
     PinWrong {
-        /// Tries left before the user is locked.
+        /// Tries left before the user is locked; 0 if this one locked the user.
         tries_left: u16,
     },
     /// The code is wrong.
     #[error("the code is wrong")]
     CodeWrong {
-        /// Tries left before the user is locked.
+        /// Tries left before the user is locked; 0 if this one locked the user.
         tries_left: u16,
     },
     /// A change of the PIN must prove the old PIN and name the next version.

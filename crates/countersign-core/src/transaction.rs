@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use countersign_proof::Proof;
 
-pub use self::end::{Decline, End, Timeout};
+pub use self::end::{Decline, End, IdentitySnapshot, Timeout};
 use crate::id::DeviceId;
 use crate::limits::TAKES_MAX;
 pub use crate::outcome::Outcome;
@@ -114,6 +114,8 @@ pub enum Input {
         device: DeviceId,
         /// The verified signature.
         proof: Proof,
+        /// The identity of a raw signature.
+        identity: Option<Box<IdentitySnapshot>>,
     },
     /// A device hands in a wrong code.
     MistakeCode {
@@ -232,14 +234,14 @@ impl Transaction {
                 self.may_fetch(device)?;
                 (self.released(device, TakeOrigin::Gateway, now)?, Event::Taken)
             }
-            (_, Input::Finish { device, proof }) => {
+            (_, Input::Finish { device, proof, identity }) => {
                 self.may_finish(device)?;
                 if proof.transaction() != self.spec.id.bytes() {
                     return Err(DeviceRefusal::BadProof(
                         countersign_proof::BadProof::OtherTransaction,
                     ));
                 }
-                self.ended(now, End::Finished { by: device, proof })
+                self.ended(now, End::Finished { by: device, proof, identity })
             }
             (_, Input::MistakeCode { device, locks }) => {
                 self.may_finish(device)?;
@@ -428,9 +430,10 @@ impl Input {
     /// Whether this input repeats the one that led to `end`.
     fn repeats(&self, end: &End) -> bool {
         match (self, end) {
-            (Self::Finish { device, proof }, End::Finished { by, proof: first }) => {
-                device == by && proof == first
-            }
+            (
+                Self::Finish { device, proof, identity: _ },
+                End::Finished { by, proof: first, identity: _ },
+            ) => device == by && proof == first,
             (
                 Self::Decline { device, reason, words },
                 End::Declined { by, reason: first, words: said },

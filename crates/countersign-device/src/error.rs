@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use countersign_wire::body::{Code, RefusalBody, State};
 use countersign_wire::frame::Close;
+use countersign_wire::tls;
 
 use crate::cms::CannotSign;
 use crate::document::BadDocument;
@@ -34,7 +35,7 @@ pub enum Error {
         why: String,
     },
     /// The certificate of the answering server does not chain to the CA.
-    #[error("the server's certificate is not trusted ({0}): give the CA that issued it with --ca")]
+    #[error("the server's certificate is not trusted: {0}")]
     Untrusted(String),
     /// The server refused.
     #[error("{}", refused(.body))]
@@ -156,26 +157,29 @@ impl Error {
     }
 }
 
-/// The text of the innermost cause, and whether a certificate caused it.
+/// The innermost cause as text, and whether a certificate caused it.
 pub(crate) fn innermost(cause: &(dyn StdError + 'static)) -> (String, bool) {
-    let (mut at, mut untrusted) = (cause, false);
+    if let Some(refusal) = tls::refusal(cause) {
+        return (refusal.sentence, refusal.by_certificate);
+    }
+    let mut at = cause;
     loop {
-        if let Some(tls) = at.downcast_ref::<rustls::Error>() {
-            untrusted |= matches!(tls, rustls::Error::InvalidCertificate(_));
-        }
         // The source of an `io::Error` is the source of the inner error, so `source` would skip the
         // inner error.
         let inner = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         match inner.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| at.source()) {
             Some(next) => at = next,
-            None => return (at.to_string(), untrusted),
+            None => return (at.to_string(), false),
         }
     }
 }
 
 fn refused(body: &RefusalBody) -> String {
     let advice = match body.error {
-        Code::Unauthorised => ": the device is unknown to the server, so enrol it again",
+        Code::Unauthorised => {
+            ": the device is unknown to the server, so enrol it again; or the address that it was \
+             enrolled with is no longer one of the server's `public_addresses`, which its log says"
+        }
         Code::EnrolmentRefused => ": check tenant, user and code, or ask for a new code",
         Code::Locked => ": ask an administrator to unlock it",
         Code::PinNotSet => ": set it first",
@@ -192,7 +196,7 @@ fn refused(body: &RefusalBody) -> String {
         Some(left) => format!(", with {left} more before the user is locked"),
         None => String::new(),
     };
-    let state = body.state.map_or("", ended);
+    let state = body.state.filter(|_| body.tries_left != Some(0)).map_or("", ended);
     format!("{said}{left}{state}{advice}")
 }
 
@@ -212,7 +216,10 @@ fn closed(close: Close) -> &'static str {
     match close {
         Close::Replaced => "another program is running with this device's keys; run only one",
         Close::Locked => "the user or the device is locked or logged out; ask an administrator",
-        Close::Unauthorised => "the device is unknown to it; enrol it again",
+        Close::Unauthorised => {
+            "the device is unknown to it, so enrol it again; or the address that the device was \
+             enrolled with is no longer one of the server's `public_addresses`, which its log says"
+        }
         Close::Normal => "it ended the session; start again to reconnect",
         _ => "it does not understand this program; one of the two is too old",
     }

@@ -51,6 +51,7 @@
 //! ```
 
 mod address;
+mod authority;
 mod backoff;
 mod channel;
 mod clock;
@@ -74,6 +75,7 @@ mod run;
 mod shown;
 mod trustedx;
 
+pub use authority::authority;
 pub use countersign_wire::body::{
     Code, DeclineReason, DeviceDescription, Document, Ended, Match, Offer, Operation, State, Use,
     UserDevice,

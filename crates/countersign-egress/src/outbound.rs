@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::{Bytes, BytesMut};
 use countersign_core::id::TenantName;
 use countersign_core::time::Timestamp;
+use countersign_wire::tls;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, Method, StatusCode};
 use parking_lot::RwLock;
@@ -303,9 +304,12 @@ impl fmt::Display for Unanswered {
     }
 }
 
-/// The innermost reason, which is the most precise. It never contains the URL, which may hold a
-/// secret.
+/// The refusal of TLS in words, or else the innermost reason, which is the most precise. It never
+/// contains the URL, which may hold a secret.
 fn causes(error: &reqwest::Error) -> String {
+    if let Some(refusal) = tls::refusal(error) {
+        return refusal.sentence;
+    }
     chain(error)
         .last()
         .map_or_else(|| "the request could not be made".to_owned(), ToString::to_string)

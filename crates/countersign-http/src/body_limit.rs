@@ -42,6 +42,14 @@ pub async fn any(request: Request) -> Result<Bytes, BodyRefusal> {
     read(request, BodySender::Known, BODY_BYTES_MAX).await
 }
 
+/// The same for at most `bytes_max`.
+///
+/// # Errors
+/// As [`any`].
+pub async fn at_most(request: Request, bytes_max: usize) -> Result<Bytes, BodyRefusal> {
+    read(request, BodySender::Known, bytes_max).await
+}
+
 /// Reads a body of any type and at most `bytes_max`, of a caller that the body itself
 /// authenticates.
 ///

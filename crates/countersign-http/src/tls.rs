@@ -21,7 +21,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use self::own::Own;
-pub use self::own::own_ca;
+pub use self::own::{own_ca, own_ca_digest};
 pub use self::reload::Certificates;
 use countersign_config::{ServerConfig, Tls};
 

@@ -1,5 +1,8 @@
 //! The reasons for which a submission is not a proof.
 
+use der::asn1::ObjectIdentifier;
+
+use crate::CHAIN_CERTIFICATES_MAX;
 use crate::ber::BadBer;
 
 /// The first reason found for which a submission is not a proof. It contains nothing of the
@@ -24,6 +27,9 @@ pub enum BadProof {
     /// The message has revocation lists, which this crate does not read.
     #[error("the message carries revocation lists")]
     RevocationLists,
+    /// The message has more certificates than a path can have, the root included.
+    #[error("the message carries more than {max} certificates", max = CHAIN_CERTIFICATES_MAX + 1)]
+    ManyCertificates,
     /// An embedded certificate is not X.509, or is none of these: the signer's, a certificate of
     /// its verified path, a root.
     #[error("the message carries a certificate that has no place in it")]
@@ -55,14 +61,20 @@ pub enum BadProof {
     #[error("the signed attribute {0} is malformed")]
     AttributeMalformed(Attribute),
     /// A signed attribute is unknown, and could change what the signature means.
-    #[error("the message has a signed attribute that is not known here")]
-    AttributeUnknown,
+    #[error(
+        "the message has the signed attribute {0}, which is not known here and could change what the \
+         signature means"
+    )]
+    AttributeUnknown(ObjectIdentifier),
     /// The message has unsigned attributes, which the signature does not cover.
     #[error("the message has unsigned attributes")]
     UnsignedAttributes,
     /// The content-type attribute differs from the message's content type.
     #[error("the signed content type is not the message's")]
     OtherContentType,
+    /// The `CMSAlgorithmProtection` attribute names other algorithms than the message.
+    #[error("the signed algorithms (RFC 6211) are not the message's")]
+    OtherAlgorithms,
     /// The message-digest attribute is not the digest of the message's content.
     #[error("the signed digest is not the content's")]
     OtherDigest,
@@ -129,7 +141,8 @@ pub enum BadProof {
     Request,
 }
 
-/// The signed attributes of a proof: these six, each once, and no other.
+/// The signed attributes of a proof: each of these once, but the last, which may be absent; and no
+/// other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Attribute {
     /// content-type (RFC 5652 §11.1).
@@ -144,6 +157,8 @@ pub enum Attribute {
     MimeType,
     /// content-identifier (RFC 2634 §2.7).
     ContentIdentifier,
+    /// `CMSAlgorithmProtection` (RFC 6211), which many libraries write unasked.
+    AlgorithmProtection,
 }
 
 impl core::fmt::Display for Attribute {
@@ -155,6 +170,7 @@ impl core::fmt::Display for Attribute {
             Self::SigningCertificate => "signing-certificate-v2",
             Self::MimeType => "mime-type",
             Self::ContentIdentifier => "content-identifier",
+            Self::AlgorithmProtection => "CMSAlgorithmProtection",
         })
     }
 }

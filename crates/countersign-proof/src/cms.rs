@@ -1,9 +1,10 @@
 //! CMS messages (RFC 5652): the form in which a device submits, and in which evidence is handed on.
 //!
 //! The policy is narrower than the format: one signer, content inside the message, exactly the six
-//! signed attributes of CAdES-B-B with mime-type and content-identifier, no unsigned attributes,
-//! and no trailing bytes. An unknown attribute is refused although it is signed: it could change
-//! the meaning of the signature, and this crate could not tell.
+//! signed attributes of CAdES-B-B with mime-type and content-identifier and at most RFC 6211's
+//! beside them, no unsigned attributes, and no trailing bytes. An unknown attribute is refused
+//! although it is signed: it could change the meaning of the signature, and this crate could not
+//! tell.
 
 mod attributes;
 mod message;
@@ -168,6 +169,10 @@ impl<'a> Claims<'a> {
         let attributes = Attributes::parse(message.signed_attributes)?;
         if attributes.content_type != oid::DATA {
             return Err(BadProof::OtherContentType);
+        }
+        let algorithms = (&message.digest_algorithm, &message.signature_algorithm);
+        if attributes.algorithms.as_ref().is_some_and(|own| !own.are(algorithms.0, algorithms.1)) {
+            return Err(BadProof::OtherAlgorithms);
         }
         if !attributes.signing_certificate.names(signer) {
             return Err(BadProof::OtherSigningCertificate);

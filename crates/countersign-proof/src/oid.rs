@@ -24,6 +24,9 @@ pub const MIME_TYPE: ObjectIdentifier = oid("0.4.0.1733.2.1");
 /// id-aa-contentIdentifier (RFC 2634 §2.7).
 pub const CONTENT_IDENTIFIER: ObjectIdentifier = oid("1.2.840.113549.1.9.16.2.7");
 
+/// id-aa-CMSAlgorithmProtection (RFC 6211 §2).
+pub const ALGORITHM_PROTECTION: ObjectIdentifier = oid("1.2.840.113549.1.9.52");
+
 /// id-sha256 (RFC 5754 §2).
 pub const SHA256: ObjectIdentifier = oid("2.16.840.1.101.3.4.2.1");
 /// id-sha384 (RFC 5754 §2).

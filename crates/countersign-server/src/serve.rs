@@ -36,7 +36,7 @@ use crate::service_manager::ServiceManager;
 use crate::version;
 use countersign_channel::Devices;
 use countersign_channel::digest_url::DigestUrlVerifier;
-use countersign_config::{Config, Overrides};
+use countersign_config::{Config, Overrides, Tls};
 use countersign_delivery::{Callers, dispatcher};
 use countersign_egress::guard::Guard;
 use countersign_egress::names::Names;
@@ -45,7 +45,7 @@ use countersign_http::callback_url::Callbacks;
 use countersign_http::caller::{Authenticator, CallerSettings};
 use countersign_http::listen::{ConnectionLimit, KnownNetworks, Listener};
 use countersign_http::measured::measured;
-use countersign_http::tls::Certificates;
+use countersign_http::tls::{Certificates, own_ca_digest};
 use countersign_http::token::Tokens;
 use countersign_kobil::{ActivationSettings, Kobil};
 use countersign_node::clock::{self, CLOCK_AHEAD_MAX, System};
@@ -338,10 +338,14 @@ fn authenticator(
 
 fn kobil(config: &Config, authenticator: &Authenticator, tasks: &Shutdown, address: &str) -> Kobil {
     let lifetime = config.enrolment.code_lifetime;
+    let authority = match config.server.tls {
+        Tls::Own => own_ca_digest(&config.store.data).ok(),
+        Tls::InFront | Tls::Files { .. } => None,
+    };
     Kobil {
         authenticator: authenticator.clone(),
         tasks: tasks.clone(),
-        invitations: ActivationSettings { server: address.to_owned(), lifetime },
+        invitations: ActivationSettings { server: address.to_owned(), lifetime, authority },
     }
 }
 

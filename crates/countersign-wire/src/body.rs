@@ -10,6 +10,7 @@ mod pin;
 mod push;
 mod refusal;
 mod signature;
+pub mod strict;
 mod transaction;
 
 pub use device::{UserDevice, UserDevices};

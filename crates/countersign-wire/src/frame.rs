@@ -25,7 +25,7 @@ use serde_json::value::RawValue;
 pub use close::{Close, Reconnect};
 
 use crate::body::{
-    Decline, Ended, Fail, Finish, Offer, RefusalBody, State, Take, Taken, UserDevice,
+    Code, Decline, Ended, Fail, Finish, Offer, RefusalBody, State, Take, Taken, UserDevice, strict,
 };
 use crate::encoding::name;
 use crate::id::{DeviceName, TransactionId};
@@ -159,6 +159,27 @@ impl FromDevice {
         Ok(Self { n: raw.n, request })
     }
 
+    /// The refusal of a text that [`Self::parse`] does not read: it names what is wrong.
+    #[must_use]
+    pub fn refusal(text: &str) -> RefusalBody {
+        let Ok(RawFrame { verbs, .. }) = RawFrame::parse(text) else {
+            return RefusalBody::bad_request("it is not a frame");
+        };
+        let [(verb, body)] = verbs.as_slice() else {
+            return RefusalBody::bad_request("a frame has exactly one verb beside `n`");
+        };
+        let body = body.get().as_bytes();
+        let refusal = match verb.as_str() {
+            "hello" => strict::read::<Hello>(body).err(),
+            "take" => strict::read::<Take>(body).err(),
+            "finish" => strict::read::<Finish>(body).err(),
+            "decline" => strict::read::<Decline>(body).err(),
+            "fail" => strict::read::<Fail>(body).err(),
+            _ => Some(RefusalBody::bad_request("there is no such verb")),
+        };
+        refusal.unwrap_or_else(|| RefusalBody::new(Code::BadRequest))
+    }
+
     /// The frame's text.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -290,7 +311,7 @@ impl<'de> Deserialize<'de> for RawFrame {
 }
 
 fn read<T: DeserializeOwned>(body: &RawValue) -> Option<T> {
-    serde_json::from_str(body.get()).ok()
+    strict::read(body.get().as_bytes()).ok()
 }
 
 fn write<T: Serialize>(n: u64, verb: &str, body: &T) -> String {

@@ -51,7 +51,9 @@ pub enum BadToken {
     #[error("the token is for another method")]
     OtherMethod,
     /// The token is for another path or another server.
-    #[error("the token is for another address")]
+    #[error(
+        "the token is for another address, or for a server that is not in `server.public_addresses`"
+    )]
     OtherAddress,
     /// The token is over another challenge.
     #[error("the token answers another challenge")]

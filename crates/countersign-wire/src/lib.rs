@@ -14,7 +14,7 @@
 //! statement ── uri   texts for the user
 //! phone              the stored data of a device
 //! push ── webpush    waking a device
-//! guard              addresses that may be called
+//! guard ── tls       addresses that may be called, and why a connection is refused
 //! ```
 
 pub mod body;
@@ -32,6 +32,7 @@ pub mod phone;
 pub mod push;
 pub mod secret;
 pub mod statement;
+pub mod tls;
 pub mod uri;
 pub mod webpush;
 

@@ -1,4 +1,5 @@
-//! The text of an enrolment's QR code: `countersign:enrol?server=…&tenant=…&user=…&code=…`.
+//! The text of an enrolment's QR code: `countersign:enrol?server=…&tenant=…&user=…&code=…`, and
+//! `&ca=…` if the server has an authority of its own.
 //!
 //! Values are percent-encoded UTF-8 (RFC 3986 §2); a plus sign is a plus sign.
 
@@ -7,6 +8,7 @@ use core::fmt::Write as _;
 use zeroize::Zeroizing;
 
 use crate::code::ActivationCode;
+use crate::encoding::{from_base64url, to_base64url};
 use crate::limits::NAME_BYTES_MAX;
 
 /// The server, tenant and user of an enrolment, and the code.
@@ -20,6 +22,9 @@ pub struct EnrolUri {
     pub user: String,
     /// The code.
     pub code: ActivationCode,
+    /// SHA-256 of the certificate, DER, of the server's own authority; `None` if the server's
+    /// certificate is by an authority that systems trust.
+    pub authority: Option<[u8; 32]>,
 }
 
 /// The text is not an enrolment URI.
@@ -28,8 +33,8 @@ pub struct EnrolUri {
 pub struct BadUri;
 
 const PREFIX: &str = "countersign:enrol?";
-/// The bound of a URI: four values, with each byte percent-encoded, and their names.
-const URI_BYTES_MAX: usize = 4 * (3 * NAME_BYTES_MAX + 16);
+/// The bound of a URI: four values, with each byte percent-encoded, and their names; and a digest.
+const URI_BYTES_MAX: usize = 4 * (3 * NAME_BYTES_MAX + 16) + "&ca=".len() + 43;
 
 impl EnrolUri {
     /// The URI's text. It contains the code, so it is secret.
@@ -46,6 +51,10 @@ impl EnrolUri {
             text.push_str(name);
             encode(value, &mut text);
         }
+        if let Some(digest) = &self.authority {
+            text.push_str("&ca=");
+            text.push_str(&to_base64url(digest));
+        }
         text
     }
 
@@ -60,6 +69,7 @@ impl EnrolUri {
         }
         let query = text.strip_prefix(PREFIX).ok_or(BadUri)?;
         let (mut server, mut tenant, mut user, mut code) = (None, None, None, None);
+        let mut authority = None;
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').ok_or(BadUri)?;
             let place = match name {
@@ -67,6 +77,7 @@ impl EnrolUri {
                 "tenant" => &mut tenant,
                 "user" => &mut user,
                 "code" => &mut code,
+                "ca" => &mut authority,
                 _ => continue,
             };
             let value = decode(value).ok_or(BadUri)?;
@@ -80,8 +91,14 @@ impl EnrolUri {
             tenant: tenant.ok_or(BadUri)?,
             user: user.ok_or(BadUri)?,
             code: ActivationCode::parse(&code).map_err(|_| BadUri)?,
+            authority: authority.map(|text| digest_of(&text)).transpose()?,
         })
     }
+}
+
+/// The digest in a parameter.
+fn digest_of(text: &str) -> Result<[u8; 32], BadUri> {
+    from_base64url(text).and_then(|bytes| bytes.try_into().ok()).ok_or(BadUri)
 }
 
 fn encode(value: &str, text: &mut String) {
@@ -127,6 +144,18 @@ mod tests {
     }
 
     #[test]
+    fn an_authority_is_a_whole_digest() {
+        let start = "countersign:enrol?server=s&tenant=t&user=u&code=c";
+        let digest = "A".repeat(42) + "E";
+        let uri = EnrolUri::parse(&format!("{start}&ca={digest}")).unwrap();
+        assert_eq!(uri.authority.map(|digest| digest[31]), Some(1));
+        assert!(uri.to_text().ends_with(&format!("&ca={digest}")));
+        for bad in ["", "AA", &"A".repeat(44), &("A".repeat(42) + "F"), &("+".repeat(43))] {
+            assert!(EnrolUri::parse(&format!("{start}&ca={bad}")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_text_that_is_not_an_enrolment_uri_is_refused() {
         for bad in [
             "countersign:enrol",
@@ -156,15 +185,17 @@ mod tests {
             tenant: String,
             user: String,
             code: String,
+            ca: Option<String>,
             uri: String,
         }
         let vectors: Vectors =
             crate::vectors::read(include_str!("../../../docs/vectors/uris.json"));
-        assert_eq!((vectors.cases.len(), vectors.refused.len()), (2, 6));
-        for Case { server, tenant, user, code, uri } in vectors.cases {
+        assert_eq!((vectors.cases.len(), vectors.refused.len()), (3, 7));
+        for Case { server, tenant, user, code, ca, uri } in vectors.cases {
             let read = EnrolUri::parse(&uri).unwrap();
             assert_eq!((&read.server, &read.tenant, &read.user), (&server, &tenant, &user));
             assert_eq!((read.code.as_str(), read.to_text().as_str()), (&*code, &*uri));
+            assert_eq!(read.authority.map(to_base64url), ca);
         }
         for uri in vectors.refused {
             assert_eq!(EnrolUri::parse(&uri).err(), Some(BadUri), "{uri}");
@@ -173,17 +204,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_uri_round_trips(user in "\\PC{1,40}", code in "\\PC{1,40}") {
+        fn every_uri_round_trips(
+            user in "\\PC{1,40}",
+            code in "\\PC{1,40}",
+            authority in any::<Option<[u8; 32]>>(),
+        ) {
             let (server, tenant) = ("https://sign.example.com:8443".to_owned(), "bank".to_owned());
             prop_assume!(code.len() <= 128);
             let made = ActivationCode::parse(&code).unwrap();
-            let uri = EnrolUri { server, tenant, user, code: made };
+            let uri = EnrolUri { server, tenant, user, code: made, authority };
             let text = uri.to_text();
             prop_assert!(text.is_ascii());
             let read = EnrolUri::parse(&text).unwrap();
             prop_assert_eq!(read.to_text(), text);
             prop_assert_eq!(read.code.as_str(), code);
             prop_assert_eq!((read.server, read.user), (uri.server, uri.user));
+            prop_assert_eq!(read.authority, authority);
         }
     }
 }

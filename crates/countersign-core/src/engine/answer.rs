@@ -19,7 +19,9 @@ use crate::port::{Change, Clock, Entropy, Ledger, Notifier, Part, Query, QuerySu
 use crate::refusal::{ActorError, ActorRefusal, DeviceError, DeviceRefusal, Error};
 use crate::spec::{Notify, SignatureFormat};
 use crate::time::Timestamp;
-use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
+use crate::transaction::{
+    Decline, End, Event, IdentitySnapshot, Input, Outcome, Pin, State, Transaction,
+};
 use crate::user::{Factor, Lock, LockState};
 
 /// A signature, as a device hands it in, in the format that the device states.
@@ -229,7 +231,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 let tries_left = after.tries_left(Factor::Pin, &self.policy.locks);
                 Err(DeviceRefusal::PinWrong { tries_left })
             }
-            Some(Event::Ended(_)) => Err(DeviceRefusal::UserLocked),
+            Some(Event::Ended(_)) => Err(DeviceRefusal::PinWrong { tries_left: 0 }),
             _ => Ok(Taken { transaction, device: taker, at: now }),
         }))
     }
@@ -297,7 +299,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let transaction = &context.transaction.value;
         match transaction.end() {
             // Repeat the answer for a repeated signature, even if the user has been locked since.
-            Some(End::Finished { by, proof })
+            Some(End::Finished { by, proof, .. })
                 if *by == device && proof.repeats(submission.bytes()) =>
             {
                 let transaction = Arc::new(context.transaction.value);
@@ -324,7 +326,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let input = match proof {
             Some(proof) => {
                 context = context.fetched()?;
-                Input::Finish { device, proof }
+                finished(&context.device.value, proof)
             }
             None => Input::MistakeCode { device, locks: wrong.1 },
         };
@@ -346,7 +348,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 let tries_left = wrong.0.tries_left(Factor::Code, policy);
                 Err(DeviceRefusal::CodeWrong { tries_left })
             }
-            Some(Event::Ended(Outcome::Locked)) => Err(DeviceRefusal::UserLocked),
+            Some(Event::Ended(Outcome::Locked)) => Err(DeviceRefusal::CodeWrong { tries_left: 0 }),
             _ => Ok(Completed { transaction, device }),
         }))
     }
@@ -429,4 +431,10 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let (_, locks) = lock_state.record_failure(Factor::Pin, &self.policy.locks, context.now);
         Ok(Pin::Wrong { locks })
     }
+}
+
+/// The input of a verified signature by this device.
+fn finished(device: &Device, proof: Proof) -> Input {
+    let identity = IdentitySnapshot::of(device, &proof);
+    Input::Finish { device: device.id, proof, identity }
 }

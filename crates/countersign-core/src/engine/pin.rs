@@ -94,12 +94,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 continue;
             }
             let tries_left = after.tries_left(Factor::Pin, policy);
-            let refusal = if locks {
-                DeviceRefusal::UserLocked
-            } else {
-                DeviceRefusal::PinWrong { tries_left }
-            };
-            return Err(refusal.into());
+            let tries_left = if locks { 0 } else { tries_left };
+            return Err(DeviceRefusal::PinWrong { tries_left }.into());
         }
         Err(lost_every_race())
     }

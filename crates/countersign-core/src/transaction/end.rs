@@ -4,7 +4,8 @@ use core::fmt;
 
 use countersign_proof::Proof;
 
-use crate::id::DeviceId;
+use crate::device::{About, Device, Usage};
+use crate::id::{DeviceId, IdentityId};
 use crate::outcome::Outcome;
 use crate::user::Factor;
 
@@ -17,6 +18,8 @@ pub enum End {
         by: DeviceId,
         /// The verified signature.
         proof: Proof,
+        /// The identity of a raw signature, which does not name its signer itself.
+        identity: Option<Box<IdentitySnapshot>>,
     },
     /// The user declined.
     Declined {
@@ -47,6 +50,39 @@ pub enum End {
         /// The factor that was wrong.
         factor: Factor,
     },
+}
+
+/// An identity and its device, as they were when the identity signed. It stays when they change or
+/// are gone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IdentitySnapshot {
+    /// The identity's id.
+    pub id: IdentityId,
+    /// The identity's use.
+    pub usage: Usage,
+    /// The labels that selectors matched.
+    pub labels: Vec<String>,
+    /// The reason for the last change of its status.
+    pub status_reason: String,
+    /// The device's description of itself.
+    pub about: About,
+}
+
+impl IdentitySnapshot {
+    /// The identity of this device that made a raw signature; `None` for other signatures.
+    pub(crate) fn of(device: &Device, proof: &Proof) -> Option<Box<Self>> {
+        let raw = proof.raw()?;
+        let identity = device.identities.iter().find(|one| one.has_certificate(&raw.certificate));
+        identity.map(|identity| {
+            Box::new(Self {
+                id: identity.id,
+                usage: identity.usage,
+                labels: identity.labels.clone(),
+                status_reason: identity.status_reason.clone(),
+                about: device.about.clone(),
+            })
+        })
+    }
 }
 
 /// The reason why a user declined.

@@ -135,7 +135,7 @@ fn one_clock_runs_from_start_to_end() {
 #[test]
 fn the_first_input_that_ends_a_transaction_wins() {
     let decline = Input::Decline { device: bob(), reason: Decline::User, words: String::new() };
-    let finish = Input::Finish { device: ann(), proof: proof(ID, 1) };
+    let finish = Input::Finish { device: ann(), proof: proof(ID, 1), identity: None };
     check(
         spec(),
         true,
@@ -172,7 +172,7 @@ fn a_device_that_is_not_addressed_is_refused_as_unknown() {
 
 #[test]
 fn the_deadline_outranks_a_valid_signature_even_before_a_tick() {
-    let finish = Input::Finish { device: ann(), proof: proof(ID, 1) };
+    let finish = Input::Finish { device: ann(), proof: proof(ID, 1), identity: None };
     check(
         spec(),
         true,

@@ -27,7 +27,10 @@ fn states(spec: &TransactionSpec) -> Vec<(&'static str, Transaction)> {
         ("Waiting, unreached", waiting(false)),
         ("Waiting, reached", waiting(true)),
         ("Taken by Ann", taken.clone()),
-        ("Finished by Ann", ended(End::Finished { by: ann(), proof: proof(ID, 1) })),
+        (
+            "Finished by Ann",
+            ended(End::Finished { by: ann(), proof: proof(ID, 1), identity: None }),
+        ),
         ("Declined by Ann", ended(declined(Decline::User))),
         ("Failed by Ann", ended(End::Failed { by: ann(), reason: "broken".into() })),
         ("Expired", ended(End::Expired(Timeout::Sign))),
@@ -43,7 +46,7 @@ fn declined(reason: Decline) -> End {
 
 fn inputs() -> Vec<(&'static str, Input)> {
     let take = |device, pin| Input::Take { device, pin };
-    let finish = |device, proof| Input::Finish { device, proof };
+    let finish = |device, proof| Input::Finish { device, proof, identity: None };
     let decline =
         |device, reason, words: &str| Input::Decline { device, reason, words: words.into() };
     vec![

@@ -6,4 +6,5 @@
 mod device;
 mod document;
 mod fake;
+mod life;
 mod site;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow, bail};
+use aws_lc_rs::digest;
 use countersign_config::CertificatesConfig;
 use countersign_core::port::{Clock as _, Entropy as _};
 use der::oid::AssociatedOid as _;
@@ -24,6 +25,8 @@ use rcgen::{
 };
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tracing::{error, info};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{NameConstraints as PkixConstraints, SubjectAltName};
@@ -49,6 +52,21 @@ const CA: &str = "ca.pem";
 /// The path of the CA certificate that clients trust, with `tls = "own"`.
 pub fn own_ca(data: &Path) -> PathBuf {
     data.join("tls").join(CA)
+}
+
+/// The authority's certificate in a file, PEM.
+fn own_authority(ca: &Path) -> anyhow::Result<CertificateDer<'static>> {
+    CertificateDer::from_pem_file(ca).with_context(|| format!("{} cannot be read", ca.display()))
+}
+
+/// SHA-256 of the certificate, DER, of the authority below this directory, with `tls = "own"`.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn own_ca_digest(data: &Path) -> anyhow::Result<[u8; 32]> {
+    let certificate = own_authority(&own_ca(data))?;
+    let digest = digest::digest(&digest::SHA256, &certificate);
+    Ok(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
 }
 
 /// The authority on disk. A certificate is written after its key, so that an interrupted start
@@ -103,8 +121,10 @@ impl Own {
             self.make_ca(hostname, now)?;
             self.make_certificate(hostname, now)?;
         }
-        let shared = super::load(&self.certificate, &self.key)?;
+        let mut shared = super::load(&self.certificate, &self.key)?;
         let end = end_of(&shared.cert[0])?;
+        // Devices find the authority in the chain, by the digest in an enrolment's URI.
+        shared.cert.push(own_authority(&self.ca)?);
         Ok(Current {
             shared: Arc::new(shared),
             key: KeyPair::from_pem(&read(&self.key)?)?,
@@ -273,7 +293,9 @@ impl Current {
         }
         let params = server_params(vec![name.to_owned()], self.not_before, self.not_after).ok()?;
         let certificate = params.signed_by(&self.key, self.issuer.as_ref()?).ok()?;
-        Some(CertifiedKey::new(vec![certificate.der().clone()], self.shared.key.clone()))
+        let mut chain = vec![certificate.der().clone()];
+        chain.extend(self.shared.cert.last().cloned());
+        Some(CertifiedKey::new(chain, self.shared.key.clone()))
     }
 }
 

@@ -1,4 +1,5 @@
-//! The six signed attributes, each exactly once and with exactly one value.
+//! The signed attributes: six that are required and one that is optional, each at most once and
+//! with exactly one value.
 
 use der::Decode;
 use der::asn1::{ObjectIdentifier, Utf8StringRef};
@@ -7,6 +8,7 @@ use x509_cert::time::Time;
 
 use super::message::ATTRIBUTES_MAX;
 use crate::fields::{Fields, OCTET_STRING, SEQUENCE, SET, context};
+use crate::key::is_null_or_absent;
 use crate::raw::Hash;
 use crate::{Attribute, BadProof, Signer, oid};
 
@@ -18,6 +20,13 @@ pub(super) struct Attributes<'a> {
     pub(super) signing_certificate: CertificateId<'a>,
     pub(super) media_type: &'a str,
     pub(super) transaction: [u8; 16],
+    pub(super) algorithms: Option<SignedAlgorithms<'a>>,
+}
+
+/// `CMSAlgorithmProtection` of a signature (RFC 6211 §2).
+pub(super) struct SignedAlgorithms<'a> {
+    digest: AlgorithmIdentifierRef<'a>,
+    signature: AlgorithmIdentifierRef<'a>,
 }
 
 /// `ESSCertIDv2` (RFC 5035 §4).
@@ -28,24 +37,25 @@ pub(super) struct CertificateId<'a> {
     issuer_serial: Option<(&'a [u8], &'a [u8])>,
 }
 
-const ALL: [(Attribute, ObjectIdentifier); 6] = [
+const ALL: [(Attribute, ObjectIdentifier); 7] = [
     (Attribute::ContentType, oid::CONTENT_TYPE),
     (Attribute::MessageDigest, oid::MESSAGE_DIGEST),
     (Attribute::SigningTime, oid::SIGNING_TIME),
     (Attribute::SigningCertificate, oid::SIGNING_CERTIFICATE_V2),
     (Attribute::MimeType, oid::MIME_TYPE),
     (Attribute::ContentIdentifier, oid::CONTENT_IDENTIFIER),
+    (Attribute::AlgorithmProtection, oid::ALGORITHM_PROTECTION),
 ];
 
 impl<'a> Attributes<'a> {
     /// Reads the content of the SET OF Attribute (RFC 5652 §5.3).
     pub(super) fn parse(set: &'a [u8]) -> Result<Self, BadProof> {
-        let mut values: [Option<&'a [u8]>; 6] = [None; 6];
+        let mut values: [Option<&'a [u8]>; 7] = [None; 7];
         for attribute in Fields::new(set)?.elements(ATTRIBUTES_MAX)? {
             let mut fields = Fields::of(attribute, SEQUENCE)?;
             let kind: ObjectIdentifier = fields.decode()?;
             let place = ALL.iter().position(|(_, known)| *known == kind);
-            let place = place.ok_or(BadProof::AttributeUnknown)?;
+            let place = place.ok_or(BadProof::AttributeUnknown(kind))?;
             let name = ALL[place].0;
             let value = single(fields).map_err(|_| BadProof::AttributeMalformed(name))?;
             if values[place].replace(value).is_some() {
@@ -53,13 +63,13 @@ impl<'a> Attributes<'a> {
             }
         }
 
-        let value = |name: Attribute| {
-            let place = ALL
-                .iter()
-                .position(|(known, _)| *known == name)
-                .expect("ALL lists every attribute");
-            values[place].ok_or(BadProof::AttributeMissing(name))
+        let found = |name: Attribute| {
+            let place = ALL.iter().position(|(known, _)| *known == name);
+            values[place.expect("ALL lists every attribute")]
         };
+        let value = |name: Attribute| found(name).ok_or(BadProof::AttributeMissing(name));
+        let algorithms = found(Attribute::AlgorithmProtection).map(signed_algorithms).transpose();
+        let malformed = BadProof::AttributeMalformed(Attribute::AlgorithmProtection);
         Ok(Self {
             content_type: read(Attribute::ContentType, value, ObjectIdentifier::from_der)?,
             message_digest: read(Attribute::MessageDigest, value, octets)?,
@@ -71,6 +81,7 @@ impl<'a> Attributes<'a> {
             transaction: read(Attribute::ContentIdentifier, value, |value| {
                 octets(value)?.try_into().map_err(|_| der::ErrorKind::Failed.into())
             })?,
+            algorithms: algorithms.map_err(|_| malformed)?,
         })
     }
 }
@@ -97,6 +108,34 @@ fn octets(value: &[u8]) -> der::Result<&[u8]> {
     let octets = fields.content(OCTET_STRING)?;
     fields.end()?;
     Ok(octets)
+}
+
+/// `CMSAlgorithmProtection` (RFC 6211 §2), whose tags are implicit: a digest algorithm and a
+/// signature algorithm, and no algorithm of a MAC.
+fn signed_algorithms(value: &[u8]) -> der::Result<SignedAlgorithms<'_>> {
+    let mut fields = Fields::of(value, SEQUENCE)?;
+    let digest = fields.decode()?;
+    let mut signature = fields.open(context(1))?;
+    fields.end()?;
+    let oid = signature.decode()?;
+    let parameters = if signature.is_empty() { None } else { Some(signature.only()?) };
+    Ok(SignedAlgorithms { digest, signature: AlgorithmIdentifierRef { oid, parameters } })
+}
+
+impl SignedAlgorithms<'_> {
+    /// Whether the signer has these algorithms (RFC 6211 §2). Absent parameters and NULL are the
+    /// same, because both are written for digests and for RSA (RFC 5754).
+    pub(super) fn are(
+        &self,
+        digest: &AlgorithmIdentifierRef<'_>,
+        signature: &AlgorithmIdentifierRef<'_>,
+    ) -> bool {
+        let is_same = |one: &AlgorithmIdentifierRef<'_>, other: &AlgorithmIdentifierRef<'_>| {
+            let no_parameters = is_null_or_absent(one) && is_null_or_absent(other);
+            one.oid == other.oid && (no_parameters || one.parameters == other.parameters)
+        };
+        is_same(&self.digest, digest) && is_same(&self.signature, signature)
+    }
 }
 
 /// `SigningCertificateV2` (RFC 5035 §3) with one certificate, the signer's, and no policies.

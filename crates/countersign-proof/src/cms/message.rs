@@ -59,7 +59,11 @@ impl<'a> Message<'a> {
             .collect::<der::Result<_>>()?;
         let content = content(data.open(SEQUENCE)?)?;
         let certificate_set = data.optional(context(0))?.unwrap_or_default();
-        let certificates = Fields::new(certificate_set)?.elements(CERTIFICATES_MAX)?;
+        let certificates = Fields::new(certificate_set)?.elements(CERTIFICATES_MAX);
+        let certificates = certificates.map_err(|error| match error.kind() {
+            der::ErrorKind::Overlength => BadProof::ManyCertificates,
+            _ => BadProof::Message,
+        })?;
         if certificates.iter().any(|certificate| certificate[0] != SEQUENCE) {
             return Err(BadProof::OtherCertificate);
         }

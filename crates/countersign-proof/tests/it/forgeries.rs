@@ -130,7 +130,55 @@ fn two_message_digests_are_refused_in_both_orders() {
 #[test]
 fn an_unknown_attribute_is_refused() {
     let unknown = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.15");
-    refused(|forge| forge.add(unknown, element(0x30, &[])), BadProof::AttributeUnknown);
+    let reason = BadProof::AttributeUnknown(unknown);
+    refused(|forge| forge.add(unknown, element(0x30, &[])), reason);
+    assert!(
+        reason.to_string().contains("the signed attribute 1.2.840.113549.1.9.15, "),
+        "{reason}"
+    );
+}
+
+/// RFC 6211's attribute: the digest algorithm, and the signature algorithm without its own tag.
+fn protection(digest: &[u8], signature: &[u8]) -> Vec<u8> {
+    element(0x30, &[digest, &element(0xa1, signature)].concat())
+}
+
+#[test]
+fn signed_algorithms_must_be_the_messages() {
+    let kind = oid::ALGORITHM_PROTECTION;
+    let algorithm = |name: &ObjectIdentifier| element(0x30, &der(name));
+    let (digest, signature) = (algorithm(&oid::SHA256), der(&oid::ECDSA_SHA256));
+    let null = element(0x30, &[der(&oid::SHA256), vec![5, 0]].concat());
+    for right in [protection(&digest, &signature), protection(&null, &signature)] {
+        let mut forge = Forge::right(&ANN);
+        forge.add(kind, right);
+        assert!(verify(&forge.build()).is_ok(), "as many libraries write it");
+    }
+    for wrong in [
+        protection(&algorithm(&oid::SHA384), &signature),
+        protection(&digest, &der(&oid::ECDSA_SHA384)),
+        protection(&digest, &der(&oid::RSA_SHA256)),
+        protection(&digest, &[signature.clone(), element(0x30, &[])].concat()),
+    ] {
+        refused(|forge| forge.add(kind, wrong), BadProof::OtherAlgorithms);
+    }
+    let mac = element(0xa2, &der(&oid::SHA256));
+    for malformed in [
+        Vec::from([5, 0]),
+        element(0x30, &digest),
+        element(0x30, &[digest.clone(), element(0xa1, &algorithm(&oid::ECDSA_SHA256))].concat()),
+        element(0x30, &[digest.clone(), element(0xa1, &signature), mac].concat()),
+    ] {
+        let reason = BadProof::AttributeMalformed(Attribute::AlgorithmProtection);
+        refused(|forge| forge.add(kind, malformed), reason);
+    }
+    refused(
+        |forge| {
+            forge.add(kind, protection(&digest, &signature));
+            forge.add(kind, protection(&digest, &signature));
+        },
+        BadProof::AttributeRepeated(Attribute::AlgorithmProtection),
+    );
 }
 
 #[test]
@@ -278,7 +326,9 @@ fn an_unverified_extra_certificate_is_refused() {
     for more in [spoilt, element(0x30, &[]), STRANGERS.root.clone(), BOB.certificate.clone()] {
         refused(|forge| forge.certificates.push(more), BadProof::OtherCertificate);
     }
-    refused(|forge| forge.certificates.extend(vec![TENANT.root.clone(); 6]), BadProof::Message);
+    let roots = vec![TENANT.root.clone(); 6];
+    refused(|forge| forge.certificates.extend(roots), BadProof::ManyCertificates);
+    assert!(BadProof::ManyCertificates.to_string().ends_with("more than 6 certificates"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use countersign_proof::{Attribute, BadProof, Signer, ber, cms};
+use der::asn1::ObjectIdentifier;
 use der::pem::LineEnding;
 
 use crate::forger::*;
@@ -88,7 +89,8 @@ fn a_message_by_openssl_is_refused_for_its_attributes_only() {
         cms::verify(&sign(&person, CONTENT, options), &RIGHT, &signer, NOW).unwrap_err()
     };
     let missing = BadProof::AttributeMissing;
-    assert_eq!(refused("-stream -indef"), BadProof::AttributeUnknown); // S/MIME capabilities
+    let capabilities = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.15");
+    assert_eq!(refused("-stream -indef"), BadProof::AttributeUnknown(capabilities));
     assert_eq!(refused("-nosmimecap"), missing(Attribute::SigningCertificate));
     assert_eq!(refused("-nosmimecap -cades -stream"), missing(Attribute::MimeType));
     assert_eq!(refused("-noattr"), BadProof::NoSignedAttributes);

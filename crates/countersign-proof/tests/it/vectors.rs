@@ -92,6 +92,7 @@ pub(crate) fn name(reason: BadProof) -> String {
         BadProof::AttributeMissing(attribute) => format!("attribute missing: {attribute}"),
         BadProof::AttributeRepeated(attribute) => format!("attribute repeated: {attribute}"),
         BadProof::AttributeMalformed(attribute) => format!("attribute malformed: {attribute}"),
+        BadProof::AttributeUnknown(_) => "attribute unknown".to_owned(),
         BadProof::Encoding(reason) => format!("encoding: {}", words(&format!("{reason:?}"))),
         reason => words(&format!("{reason:?}")),
     }

@@ -20,8 +20,9 @@ use super::answer;
 use super::identity::checked_labels;
 use super::qr::qr;
 use super::table::Table;
-use countersign_config::PublicAddress;
+use countersign_config::{PublicAddress, Tls};
 use countersign_http::time_format;
+use countersign_http::tls::own_ca_digest;
 
 /// The longest lifetime of a code, in seconds: a year.
 const VALID_SECONDS_MAX: u64 = 365 * 86_400;
@@ -141,6 +142,7 @@ impl Command {
             tenant: tenant.to_string(),
             user: user.to_string(),
             code: made.code.clone(),
+            authority: own_authority(&admin),
         };
         let uri = uri.to_text();
         let shown = ActivationView {
@@ -231,6 +233,12 @@ async fn delete(id: u128, tenant: &TenantName, place: &LedgerArgs) -> anyhow::Re
 fn activation_id(text: &str) -> anyhow::Result<u128> {
     ensure!(text.len() == 32, "an id has 32 hex digits");
     u128::from_str_radix(text, 16).context("an id has 32 hex digits")
+}
+
+/// The digest of the server's own authority, if it has made one.
+fn own_authority(admin: &Admin) -> Option<[u8; 32]> {
+    let Tls::Own = admin.config.server.tls else { return None };
+    own_ca_digest(&admin.config.store.data).ok()
 }
 
 fn configured(admin: &Admin) -> anyhow::Result<PublicAddress> {

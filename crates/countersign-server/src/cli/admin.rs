@@ -137,8 +137,16 @@ impl LedgerArgs {
     pub(super) fn existing(&self) -> anyhow::Result<Config> {
         let config = self.configured()?;
         let data = &config.store.data;
+        let is_there = data.join("ledger.db").try_exists();
+        let is_there = is_there.with_context(|| {
+            format!(
+                "the directory {} cannot be read by {}: run this as the account of the server",
+                data.display(),
+                countersign_config::account()
+            )
+        })?;
         ensure!(
-            data.join("ledger.db").exists(),
+            is_there,
             "there is no ledger in {}: `countersign init` makes one, or name another directory \
              with --data",
             data.display()
@@ -168,5 +176,19 @@ mod tests {
         let error = Admin::at(&place).unwrap_err().to_string();
         assert!(error.contains("there is no ledger in") && error.contains("--data"), "{error}");
         assert!(!data.exists());
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_is_not_called_empty() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let place = LedgerArgs { data: Some(file.join("data")), config: None, json: false };
+        let error = format!("{:#}", Admin::at(&place).unwrap_err());
+        assert!(
+            error.contains("cannot be read by") && error.contains("Not a directory"),
+            "{error}"
+        );
+        assert!(!error.contains("there is no ledger"), "{error}");
     }
 }

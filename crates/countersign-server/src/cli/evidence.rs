@@ -8,6 +8,7 @@ use countersign_http::time_format;
 use countersign_proof::raw::{self, Algorithm, Subject};
 use countersign_proof::{Proof, Raw, Roots, Signer};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The data beside the signature itself.
 #[derive(Deserialize, Serialize)]
@@ -66,9 +67,45 @@ impl RawEvidence {
 }
 
 impl ExportedEvidence {
-    /// Parses an exported signature; `None` for another file.
-    pub(super) fn read(file: &[u8]) -> Option<Self> {
-        serde_json::from_slice(file).ok()
+    /// Parses an exported signature; `None` for a file that is not JSON.
+    ///
+    /// # Errors
+    /// Says why JSON has no signature that can be verified here.
+    pub(super) fn read(file: &[u8]) -> anyhow::Result<Option<Self>> {
+        let first = file.iter().find(|byte| !byte.is_ascii_whitespace());
+        if !matches!(first, Some(b'{' | b'[')) {
+            return Ok(None);
+        }
+        let json: Value = serde_json::from_slice(file).context("it is not JSON")?;
+        if json.is_array() {
+            bail!("it is a list of transactions: give one, `countersign transaction show --json`");
+        }
+        let word = |member: &Value| member.as_str().unwrap_or_default().to_owned();
+        let (id, state) = (word(&json["id"]), word(&json["state"]));
+        let outcome = word(&json["end"]["outcome"]);
+        match (state.as_str(), outcome.as_str()) {
+            ("", _) => bail!("it is not what `countersign transaction show --json` prints"),
+            ("waiting" | "taken", _) => {
+                bail!("the transaction {id} is {state}: nobody has signed it yet")
+            }
+            (_, "finished") | ("finished", _) => {}
+            _ => bail!("the transaction {id} was not signed, it is {state}"),
+        }
+        let exported: Self = serde_json::from_value(json)
+            .context("it is not what `countersign transaction show --json` prints")?;
+        if exported.is_code() {
+            bail!(
+                "the transaction {id} was signed with a code (OCRA), which has no certificate: only \
+                 its server, which has the device's key, could verify it, and did"
+            );
+        }
+        Ok(Some(exported))
+    }
+
+    /// Whether the signature is the digits of a code.
+    fn is_code(&self) -> bool {
+        let digits = BASE64.decode(&self.end.signature).unwrap_or_default();
+        self.end.raw.is_none() && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
     }
 
     /// The time at which the server accepted it, in seconds since the Unix epoch.
@@ -114,5 +151,47 @@ impl ExportedEvidence {
         let signature = bytes("the signature", signature)?;
         let proof = raw::verify(&signature, algorithm, subject, id, &signer, at)?;
         Ok(CheckedSignature { proof, transaction: self.id.clone(), signed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(json: &Value) -> Result<bool, String> {
+        let read = ExportedEvidence::read(json.to_string().as_bytes());
+        read.map(|found| found.is_some()).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn json_of_every_kind_of_transaction_is_read_or_refused_by_its_reason() {
+        let ended = |state: &str, end: Value| json!({"id": "07", "state": state, "ended_at": "2026-11-28T10:00:00Z", "end": end});
+        let cms = json!({"outcome": "finished", "signature": "MAMCAQU="});
+        assert_eq!(read(&ended("finished", cms)), Ok(true));
+        assert_eq!(
+            ExportedEvidence::read(b"MAMCAQU=").map(|found| found.is_some()).ok(),
+            Some(false)
+        );
+        let code = json!({"outcome": "finished", "signature": BASE64.encode("01234567")});
+        for (json, reason) in [
+            (json!([]), "it is a list of transactions"),
+            (json!({}), "it is not what `countersign transaction show --json` prints"),
+            (json!({"id": "07", "state": "waiting"}), "the transaction 07 is waiting: nobody"),
+            (json!({"id": "07", "state": "taken"}), "the transaction 07 is taken: nobody"),
+            (
+                ended("declined", json!({"outcome": "declined"})),
+                "07 was not signed, it is declined",
+            ),
+            (ended("expired", json!({"outcome": "expired"})), "07 was not signed, it is expired"),
+            (ended("finished", json!({"outcome": "finished"})), "missing field `signature`"),
+            (ended("finished", code), "the transaction 07 was signed with a code (OCRA)"),
+        ] {
+            let error = read(&json).unwrap_err();
+            assert!(error.contains(reason), "{json}: {error}");
+        }
+        let broken = ExportedEvidence::read(b"{").err().unwrap().to_string();
+        assert_eq!(broken, "it is not JSON");
     }
 }

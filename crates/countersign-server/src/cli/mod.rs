@@ -30,6 +30,7 @@ mod pin;
 mod qr;
 mod serve;
 mod shell;
+mod signature_file;
 mod table;
 mod tenant;
 mod transaction;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
@@ -22,6 +22,7 @@ use super::answer;
 use super::evidence::ExportedEvidence;
 use super::frame::frame;
 use super::paint::{Color, Paint};
+use super::signature_file::to_binary;
 use super::table;
 use countersign_http::time_format;
 use countersign_node::clock::System;
@@ -84,7 +85,8 @@ impl Verify {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let file = read(&self.file, FILE_BYTES_MAX)?;
         let roots = roots(&self.ca)?;
-        let exported = ExportedEvidence::read(&file);
+        let exported = ExportedEvidence::read(&file)
+            .with_context(|| format!("{} holds no signature", self.file.display()))?;
         let at = match (self.at, &exported) {
             (Some(at), _) => at,
             (None, Some(exported)) => exported.accepted_at()?,
@@ -249,7 +251,8 @@ fn moment(text: &str) -> Result<u64, String> {
 }
 
 fn roots(path: &Path) -> anyhow::Result<Roots> {
-    let pem = read(path, CA_BYTES_MAX)?;
+    let pem = read(path, CA_BYTES_MAX)
+        .context("--ca takes a file in PEM, such as `countersign ca export` prints")?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .with_context(|| format!("{} is not PEM", path.display()))?;
@@ -260,67 +263,10 @@ fn roots(path: &Path) -> anyhow::Result<Roots> {
 
 fn read(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
     let cannot = || format!("{} cannot be read", path.display());
+    ensure!(!path.is_dir(), "{} is a directory, and one file is needed", path.display());
     let mut bytes = Vec::new();
     let file = File::open(path).with_context(cannot)?;
     file.take(bytes_max + 1).read_to_end(&mut bytes).with_context(cannot)?;
     ensure!(bytes.len() as u64 <= bytes_max, "{} is larger than {bytes_max} bytes", path.display());
     Ok(bytes)
-}
-
-/// A CMS is a SEQUENCE, in BER or DER; the first byte of its base64 differs from that.
-fn to_binary(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
-    const SEQUENCE: u8 = 0x30;
-    if bytes.first() == Some(&SEQUENCE) {
-        return Ok(bytes.to_vec());
-    }
-    let text = std::str::from_utf8(bytes).context("it is neither DER nor text")?.trim();
-    let body = match text.strip_prefix("-----BEGIN ") {
-        None => text,
-        Some(rest) => {
-            let (label, rest) = rest.split_once("-----").context("its PEM is broken")?;
-            let Some((body, _)) = rest.split_once(&format!("-----END {label}-----")) else {
-                bail!("its PEM has no end");
-            };
-            ensure!(["CMS", "PKCS7"].contains(&label), "its PEM is of a {label}");
-            body
-        }
-    };
-    let letters: String = body.split_ascii_whitespace().collect();
-    let binary = BASE64.decode(letters).context("it is not base64")?;
-    ensure!(binary.first() == Some(&SEQUENCE), "its base64 is not a CMS");
-    Ok(binary)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_signature_is_read_in_each_of_its_spellings() {
-        let der = [0x30, 0x03, 0x02, 0x01, 0x05];
-        let base64 = "MAMCAQU=";
-        for spelling in [
-            base64.to_owned(),
-            format!("  {}\n{}\n", &base64[..4], &base64[4..]),
-            format!("-----BEGIN CMS-----\n{base64}\n-----END CMS-----\n"),
-            format!("-----BEGIN PKCS7-----\r\n{base64}\r\n-----END PKCS7-----"),
-        ] {
-            assert_eq!(to_binary(spelling.as_bytes()).unwrap(), der, "{spelling}");
-        }
-        assert_eq!(to_binary(&der).unwrap(), der);
-    }
-
-    #[test]
-    fn what_is_no_signature_is_refused_by_its_reason() {
-        for (bad, reason) in [
-            ("", "not a CMS"),
-            ("hello world", "not base64"),
-            ("aGVsbG8=", "not a CMS"),
-            ("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----", "CERTIFICATE"),
-            ("-----BEGIN CMS-----\nMAA=", "no end"),
-        ] {
-            let error = to_binary(bad.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains(reason), "{bad}: {error}");
-        }
-    }
 }

@@ -427,7 +427,7 @@ async fn a_key_that_was_enrolled_once_is_enrolled_no_second_time() {
 }
 
 #[tokio::test]
-async fn a_certificate_has_the_curve_of_its_key_whatever_hash_its_request_is_signed_with() {
+async fn a_certificate_has_the_key_of_its_request_whatever_hash_that_is_signed_with() {
     let server = TestServer::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
     server.user("jane");
     let directory = tempfile::tempdir().unwrap();
@@ -438,21 +438,25 @@ async fn a_certificate_has_the_curve_of_its_key_whatever_hash_its_request_is_sig
         assert!(output.status.success(), "{arguments}: {output:?}");
         output.stdout
     };
-    for (curve, hash) in
-        [("P-384", "sha256"), ("P-384", "sha512"), ("P-256", "sha384"), ("P-256", "sha512")]
+    let curves = ["P-256", "P-384", "P-521"].map(|curve| {
+        format!("EC -pkeyopt ec_paramgen_curve:{curve} -pkeyopt ec_param_enc:named_curve")
+    });
+    let kinds = curves.into_iter().chain(["RSA -pkeyopt rsa_keygen_bits:2048".to_owned()]);
+    for (kind, hash) in
+        kinds.flat_map(|kind| ["sha256", "sha384", "sha512"].map(|hash| (kind.clone(), hash)))
     {
-        openssl(&format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:{curve} -out key.pem"));
+        openssl(&format!("genpkey -algorithm {kind} -out key.pem"));
         let request =
             openssl(&format!("req -new -key key.pem -{hash} -subj /CN=jane -outform DER"));
         let pem = std::fs::read_to_string(directory.path().join("key.pem")).unwrap();
         let mut draft = Draft::new("jane");
         draft.put(0, &KeyPair::from_pem(&pem).unwrap(), request);
         let answer = draft.send(&server, &server.code("jane")).await;
-        assert_eq!(answer.status(), StatusCode::CREATED, "{curve} {hash}");
+        assert_eq!(answer.status(), StatusCode::CREATED, "{kind} {hash}");
         let answer: EnrolmentAnswer = answer.json().await.unwrap();
         std::fs::write(directory.path().join("own.der"), &answer.identities[0].certificate)
             .unwrap();
         let certified = openssl("x509 -inform DER -in own.der -noout -pubkey");
-        assert_eq!(certified, openssl("pkey -in key.pem -pubout"), "{curve} {hash}");
+        assert_eq!(certified, openssl("pkey -in key.pem -pubout"), "{kind} {hash}");
     }
 }

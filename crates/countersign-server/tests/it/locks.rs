@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use countersign_device::{Code, Error, Phone, Pin};
-use countersign_wire::body::{PinBody, PinChange};
+use countersign_wire::body::{PinBody, PinChange, State};
 use countersign_wire::jwe::{self, Purpose};
 use countersign_wire::jws::{self, Call};
 use reqwest::StatusCode;
@@ -61,7 +61,10 @@ async fn the_fifth_wrong_pin_locks_the_user_and_ends_the_transaction() {
             assert_eq!(tries_left(&refused), Some(left), "{refused}");
         }
         let locked = jane.device.take(&offer, Some(&wrong)).await.unwrap_err();
-        assert_eq!(locked.code(), Some(Code::Locked), "{locked}");
+        assert_eq!((locked.code(), tries_left(&locked)), (Some(Code::WrongPin), Some(0)));
+        assert_eq!(locked.to_string(), "the PIN is wrong, and that locked the user");
+        let Error::Refused { body, .. } = &locked else { panic!("{locked}") };
+        assert_eq!(body.state, Some(State::Locked));
         let right = Pin::parse("2580").unwrap();
         let refused = jane.device.take(&offer, Some(&right)).await.unwrap_err();
         assert_eq!(refused.code(), Some(Code::Locked), "{refused}");
@@ -135,8 +138,11 @@ async fn the_right_pin_named_beside_the_last_wrong_one_is_right_or_locked_out_an
         let mut answers = futures_util::future::join_all(guesses).await;
         let (_, last_wrong) = answers.remove(0);
         let told = answers.iter().filter(|(status, _)| *status == 200).count();
-        match last_wrong["error"].as_str() {
-            Some("locked") => assert_eq!(told, 0, "{answers:?}"),
+        match last_wrong["tries_left"].as_u64() {
+            Some(0) => {
+                assert_eq!((&last_wrong["error"], told), (&json!("wrong_pin"), 0), "{answers:?}");
+                assert!(last_wrong.get("state").is_none(), "no transaction ended: {last_wrong}");
+            }
             _ => assert_eq!((&last_wrong["tries_left"], told), (&json!(4), 12), "{answers:?}"),
         }
     }

@@ -240,7 +240,8 @@ CREATE TABLE transactions (
     proof_content BLOB,           -- finished: SHA-256 of the content
     proof_signer  BLOB,           -- finished: SHA-256 of the signer's certificate; empty for a code
     evidence    BLOB,             -- finished: the signature: CMS in DER, raw, or the code's digits
-    raw         TEXT,             -- finished with a raw signature: JSON, the further data for verifying it
+    raw         TEXT,             -- finished with a raw signature: JSON, the further data for verifying it,
+                                  -- and the identity as it was
     discarded   INTEGER NOT NULL DEFAULT 0, -- 1 if its caller deleted it
     -- Terms:
     dialect     TEXT    NOT NULL,

@@ -40,7 +40,7 @@ pub(super) struct Row {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct AboutBody {
+pub(super) struct AboutBody {
     name: String,
     platform: String,
     os_version: String,
@@ -79,9 +79,27 @@ struct RenewedBody {
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum PurposeBody {
+pub(super) enum PurposeBody {
     Content,
     Digest,
+}
+
+impl PurposeBody {
+    pub(super) fn of(usage: Usage) -> Self {
+        match usage {
+            Usage::Content => Self::Content,
+            Usage::Digest => Self::Digest,
+        }
+    }
+}
+
+impl From<PurposeBody> for Usage {
+    fn from(body: PurposeBody) -> Self {
+        match body {
+            PurposeBody::Content => Self::Content,
+            PurposeBody::Digest => Self::Digest,
+        }
+    }
 }
 
 impl Row {
@@ -401,12 +419,12 @@ fn read_identities(columns: &mut Columns<'_>) -> Result<Vec<Identity>, StoreErro
 }
 
 impl AboutBody {
-    fn of(about: &About) -> Self {
+    pub(super) fn of(about: &About) -> Self {
         let About { name, platform, os_version, app, app_version } = about.clone();
         Self { name, platform, os_version, app, app_version }
     }
 
-    fn into_about(self) -> About {
+    pub(super) fn into_about(self) -> About {
         let Self { name, platform, os_version, app, app_version } = self;
         About { name, platform, os_version, app, app_version }
     }
@@ -434,10 +452,7 @@ impl IdentityBody {
     fn of(identity: &Identity) -> Self {
         Self {
             id: identity.id.to_string(),
-            usage: match identity.usage {
-                Usage::Content => PurposeBody::Content,
-                Usage::Digest => PurposeBody::Digest,
-            },
+            usage: PurposeBody::of(identity.usage),
             certificate: Base64(identity.certificate.clone()),
             chain: identity.chain.iter().cloned().map(Base64).collect(),
             valid_until: identity.valid_until.0,
@@ -454,10 +469,7 @@ impl IdentityBody {
         let renewal = self.renewal.map(RenewedBody::into_renewed).transpose()?;
         Ok(Identity {
             id: self.id.parse::<IdentityId>()?,
-            usage: match self.usage {
-                PurposeBody::Content => Usage::Content,
-                PurposeBody::Digest => Usage::Digest,
-            },
+            usage: self.usage.into(),
             certificate: self.certificate.0,
             chain: self.chain.into_iter().map(|certificate| certificate.0).collect(),
             valid_until: Timestamp(self.valid_until),

@@ -14,7 +14,7 @@ use countersign_core::port::{
 use countersign_core::spec::{Recipients, TransactionSpec};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{
-    Decline, End, Event, State, Take, TakeOrigin, Timeout, Transaction,
+    Decline, End, Event, IdentitySnapshot, State, Take, TakeOrigin, Timeout, Transaction,
 };
 use countersign_core::user::Factor;
 use countersign_proof::Proof;
@@ -214,7 +214,7 @@ impl CommitWork {
             life.proof.map(Proof::content_digest),
             life.proof.map(proof::signer),
             life.proof.map(Proof::evidence),
-            life.proof.and_then(Proof::raw).map(RawBody::json),
+            life.proof.and_then(Proof::raw).map(|raw| RawBody::json(raw, life.identity)),
             self.commit.transaction.discarded,
         ])?;
         Ok(())
@@ -235,7 +235,10 @@ impl CommitWork {
                 life.ended_at = Some(moment(*at));
                 life.ended_by = end.by().map(|device| number(device.number()));
                 match end {
-                    End::Finished { proof, .. } => life.proof = Some(proof),
+                    End::Finished { proof, identity, .. } => {
+                        life.proof = Some(proof);
+                        life.identity = identity.as_deref();
+                    }
                     End::Declined { reason, words, .. } => {
                         life.end_reason = Some(decline(*reason, words));
                     }
@@ -260,6 +263,7 @@ struct Life<'a> {
     ended_by: Option<i64>,
     end_reason: Option<Cow<'a, str>>,
     proof: Option<&'a Proof>,
+    identity: Option<&'a IdentitySnapshot>,
 }
 
 const INSERT: &str = "INSERT INTO transactions (tenant, id, version, state, reached, due_at, takes,

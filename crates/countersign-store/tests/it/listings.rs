@@ -51,7 +51,7 @@ async fn transactions_are_walked_from_the_newest_to_the_oldest_evidence() {
     on_every_store(async |store| {
         let jane: UserName = "jane".parse().unwrap();
         for id in 1..=5 {
-            let end = End::Finished { by: device_id(1), proof: proof(id) };
+            let end = End::Finished { by: device_id(1), proof: proof(id), identity: None };
             let state = State::Ended { at: Timestamp(100 + id as u64), end };
             let ended = Transaction { state, ..taken(waiting(spec(id)), 1) };
             store.step(commit(ended, None)).await.unwrap();
@@ -73,7 +73,7 @@ async fn transactions_are_walked_from_the_newest_to_the_oldest_evidence() {
 async fn a_walk_over_transactions_misses_none_that_retention_removes_meanwhile() {
     on_every_store(async |store| {
         for id in 1..=6 {
-            let end = End::Finished { by: device_id(1), proof: proof(id) };
+            let end = End::Finished { by: device_id(1), proof: proof(id), identity: None };
             let state = State::Ended { at: Timestamp(100 + id as u64), end };
             let ended = Transaction { state, ..taken(waiting(spec(id)), 1) };
             store.step(commit(ended, None)).await.unwrap();

@@ -2,6 +2,7 @@
 //! users and devices.
 
 use countersign_core::device::DeviceStatus;
+use countersign_core::id::UserId;
 use countersign_core::port::{
     Change, Commit, Committed, Ledger as _, StoredMax, TransactionChange,
 };
@@ -98,9 +99,11 @@ async fn change(store: &Store, change: Change) -> Committed {
 }
 
 async fn create_user(store: &Store, tenant: &str, user: &str, users_max: u64) -> Committed {
+    let name = format!("{tenant}/{user}");
+    let id = UserId::drawn(name.bytes().fold(0, |number, byte| number << 8 | u128::from(byte)));
     let (tenant, user) = (tenant.parse().unwrap(), user.parse().unwrap());
     let (profile, at) = (None, Timestamp(9));
-    change(store, Change::CreateUser { tenant, user, profile, at, users_max }).await
+    change(store, Change::CreateUser { tenant, user, id, profile, at, users_max }).await
 }
 
 #[tokio::test]

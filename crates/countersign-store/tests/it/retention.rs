@@ -27,7 +27,7 @@ fn ended(spec: TransactionSpec, at: u64, end: End) -> Transaction {
 }
 
 fn signed(id: u128) -> End {
-    End::Finished { by: device_id(1), proof: proof(id) }
+    End::Finished { by: device_id(1), proof: proof(id), identity: None }
 }
 
 async fn write(store: &Store, transaction: Transaction) -> Committed {
@@ -86,7 +86,7 @@ async fn an_ecdsa_signature_is_used_once_in_its_tenant_even_after_retention() {
         let finish = async |tenant: &str, id: u128, proof: Proof| {
             let spec = TransactionSpec { tenant: tenant.parse().unwrap(), ..spec(id) };
             store.step(commit(waiting(spec.clone()), None)).await.unwrap();
-            let end = End::Finished { by: device_id(1), proof };
+            let end = End::Finished { by: device_id(1), proof, identity: None };
             let event = Event::Ended(Outcome::Finished);
             let finish = TransactionChange { event, ..commit(ended(spec, 200, end), Some(1)) };
             let answer = store.step(finish.clone()).await.unwrap();
@@ -121,7 +121,7 @@ async fn content_outside_the_signature_stays_in_the_evidence_and_so_does_a_delet
     on_every_store(async |store| {
         let proofs = [code(1), raw(2, None), raw(3, Some(&[7; 64]))];
         for (id, proof) in (1..).zip(proofs) {
-            let end = End::Finished { by: device_id(1), proof };
+            let end = End::Finished { by: device_id(1), proof, identity: None };
             let whole = Transaction { discarded: true, ..ended(spec(id), 200, end) };
             store.step(commit(waiting(spec(id)), None)).await.unwrap();
             store.step(commit(whole.clone(), Some(1))).await.unwrap();

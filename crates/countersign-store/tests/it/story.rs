@@ -1,7 +1,10 @@
 //! The ledger's contract on transactions.
 
 use countersign_core::delivery::{DeliveryKind, Settlement, Verdict};
-use countersign_core::id::{DeliveryId, RequestKey, TenantName, TransactionId, UserName};
+use countersign_core::device::{About, Usage};
+use countersign_core::id::{
+    DeliveryId, IdentityId, RequestKey, TenantName, TransactionId, UserName,
+};
 use countersign_core::port::{
     Committed, Due, Handle, Ledger, Page, Preconditions, Settle, TransactionChange, Versioned,
 };
@@ -10,7 +13,7 @@ use countersign_core::spec::{
     TransactionSpec,
 };
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{Decline, End, State, Timeout, Transaction};
+use countersign_core::transaction::{Decline, End, IdentitySnapshot, State, Timeout, Transaction};
 use countersign_core::user::{Factor, Lock, LockState};
 use countersign_store::Store;
 
@@ -42,6 +45,17 @@ async fn write(store: &Store, commit: TransactionChange) -> Committed {
     store.step(commit).await.unwrap()
 }
 
+/// The identity that made a raw signature.
+fn snapshot() -> Box<IdentitySnapshot> {
+    Box::new(IdentitySnapshot {
+        id: IdentityId(7),
+        usage: Usage::Digest,
+        labels: vec!["main".into(), "zweit".into()],
+        status_reason: "found again".into(),
+        about: About { name: "a phone".into(), app: "bank".into(), ..About::default() },
+    })
+}
+
 #[tokio::test]
 async fn a_transaction_is_read_back_as_it_was_written_in_every_state() {
     on_every_store(async |store| {
@@ -49,10 +63,10 @@ async fn a_transaction_is_read_back_as_it_was_written_in_every_state() {
         let states =
             [State::Waiting { reached: false }, State::Taken { deadline: Timestamp(7_777) }];
         let ends = [
-            End::Finished { by, proof: proof(3) },
-            End::Finished { by, proof: code(4) },
-            End::Finished { by, proof: raw(5, None) },
-            End::Finished { by, proof: raw(6, Some(&[7; 48])) },
+            End::Finished { by, proof: proof(3), identity: None },
+            End::Finished { by, proof: code(4), identity: None },
+            End::Finished { by, proof: raw(5, None), identity: None },
+            End::Finished { by, proof: raw(6, Some(&[7; 48])), identity: Some(snapshot()) },
             End::Declined { by, reason: Decline::User, words: String::new() },
             End::Declined { by, reason: Decline::NotMe, words: "no: never".into() },
             End::Failed { by, reason: "no key, \"sorry\"".into() },

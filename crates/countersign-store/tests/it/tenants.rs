@@ -90,7 +90,7 @@ async fn fill(store: &Store) {
     populate(store).await;
     create_client(store, client("acme", "shop", "Shop")).await.0.unwrap();
     store.create_key(key(1, Some("acme"), KeyKind::FrontEnd)).await.unwrap();
-    let end = End::Finished { by: device_id(1), proof: proof(1) };
+    let end = End::Finished { by: device_id(1), proof: proof(1), identity: None };
     let state = State::Ended { at: Timestamp(200), end };
     let signed = Transaction { state, ..taken(waiting(spec(1)), 1) };
     let signed = with_deliveries(commit(signed, None), &[(1, DeliveryKind::Callback)]);

@@ -38,7 +38,7 @@ fn acme() -> TenantName {
 }
 
 fn signed(id: u128) -> Transaction {
-    let end = End::Finished { by: device_id(1), proof: proof(id) };
+    let end = End::Finished { by: device_id(1), proof: proof(id), identity: None };
     Transaction { state: State::Ended { at: Timestamp(200), end }, ..taken(waiting(spec(id)), 1) }
 }
 

@@ -19,7 +19,8 @@ pub struct RefusalBody {
     /// With `wrong_pin` and `wrong_code`: the tries before the lock; 0 if this try caused the lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tries_left: Option<u32>,
-    /// With `ended`, `late` and `locked`: the final state of the transaction.
+    /// With `ended`, `late` and `locked`, and with the wrong PIN or code that ended it: the final
+    /// state of the transaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
     /// With `unauthorised`: the server's clock.
@@ -33,6 +34,13 @@ impl RefusalBody {
     pub fn new(error: Code) -> Self {
         let message = error.to_string();
         Self { error, message, tries_left: None, state: None, server_time: None }
+    }
+
+    /// Refuses a request that is not as the protocol says, and says what is wrong.
+    #[must_use]
+    pub fn bad_request(what: &str) -> Self {
+        let message = format!("{}: {what}", Code::BadRequest);
+        Self { message, ..Self::new(Code::BadRequest) }
     }
 }
 

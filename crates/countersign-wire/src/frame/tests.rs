@@ -88,6 +88,23 @@ fn a_body_with_any_deviation_is_refused() {
 }
 
 #[test]
+fn a_frame_that_is_refused_is_told_its_member() {
+    let id = ID.to_string();
+    for (frame, complaint) in [
+        (r#"{"n":1,"take":{}}"#.to_owned(), "`id` is missing"),
+        (format!(r#"{{"n":1,"fail":{{"id":"{id}","reason":7}}}}"#), "`reason` is not as the"),
+        (r#"{"n":1,"steal":{}}"#.to_owned(), "there is no such verb"),
+        (r#"{"n":1,"take":{},"fail":{}}"#.to_owned(), "a frame has exactly one verb"),
+        (format!(r#"{{"n":1,"take":["{id}"]}}"#), "the body is not an object"),
+    ] {
+        let BadFrame { n } = FromDevice::parse(&frame).unwrap_err();
+        assert_eq!(n, Some(1), "{frame}");
+        let message = FromDevice::refusal(&frame).message;
+        assert!(message.contains(complaint), "{frame}: {message}");
+    }
+}
+
+#[test]
 fn a_signature_without_a_member_of_its_form_is_refused() {
     let id = ID.to_string();
     for signature in [

@@ -63,6 +63,7 @@ impl Kobil {
                 tenant: activation.tenant.to_string(),
                 user: activation.user.to_string(),
                 code: ActivationCode::parse(text).map_err(Fault::while_doing(READING))?,
+                authority: self.invitations.authority,
             };
             qr::qr(&uri.to_text()).map(|png| BASE64.encode(png))
         } else {

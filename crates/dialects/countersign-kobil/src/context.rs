@@ -37,6 +37,8 @@ pub struct ActivationSettings {
     pub server: String,
     /// The lifetime of a code, unless its creator sets another.
     pub lifetime: Duration,
+    /// SHA-256 of the certificate of the server's own authority, if it has one.
+    pub authority: Option<[u8; 32]>,
 }
 
 /// A route with these methods; other methods are refused in KOBIL's envelope.

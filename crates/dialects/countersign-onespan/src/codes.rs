@@ -66,7 +66,10 @@ impl Status {
             | DeviceRefusal::UnknownDevice
             | DeviceRefusal::Ended(_)
             | DeviceRefusal::Late => Self::NotFound,
-            DeviceRefusal::UserLocked | DeviceRefusal::DeviceLocked => Self::Locked,
+            DeviceRefusal::UserLocked
+            | DeviceRefusal::DeviceLocked
+            | DeviceRefusal::CodeWrong { tries_left: 0 }
+            | DeviceRefusal::PinWrong { tries_left: 0 } => Self::Locked,
             DeviceRefusal::NotTaken | DeviceRefusal::OtherDevice | DeviceRefusal::ManyTakes => {
                 Self::NoSupport
             }

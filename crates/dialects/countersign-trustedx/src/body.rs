@@ -4,7 +4,6 @@
 //! A digest is signed as it is given. So it is refused here if its length does not fit its
 //! algorithm, or if its bytes are the hexadecimal digits of another digest.
 
-use base64::Engine as _;
 use countersign_core::id::UserName;
 use countersign_core::limits::{CALLBACK_URL_BYTES_MAX, CONTENT_BYTES_MAX, NAME_BYTES_MAX};
 use countersign_core::spec::{Content, Document, MediaType, Operation};
@@ -12,7 +11,7 @@ use countersign_proof::raw::Hash;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::members::{BASE64, certificate, text_of};
+use super::members::{certificate, decode_base64, text_of, unbroken};
 use super::selector::SelectorQuery;
 use countersign_http::json_members::{BadBody, Member, bad, object, optional, required};
 
@@ -68,7 +67,7 @@ pub struct ServiceName {
 }
 
 #[derive(Deserialize)]
-struct ProcessFields {
+pub(crate) struct ProcessFields {
     input: Member,
     sign_identities: Member,
     user_id: Member,
@@ -76,7 +75,7 @@ struct ProcessFields {
 }
 
 #[derive(Deserialize)]
-struct InputFields {
+pub(crate) struct InputFields {
     service: Member,
     data: Member,
     digest_url: Member,
@@ -90,14 +89,14 @@ struct InputFields {
 }
 
 #[derive(Deserialize)]
-struct ServiceFields {
+pub(crate) struct ServiceFields {
     id: Member,
     name: Member,
     domain: Member,
 }
 
 #[derive(Deserialize)]
-struct InfoFields {
+pub(crate) struct InfoFields {
     html: Member,
 }
 
@@ -229,10 +228,11 @@ fn digest(raw: Member, hash: Option<Hash>) -> Result<Option<Vec<u8>>, BadBody> {
     };
     let what = format!("base64 of the {} bytes of a {hash} digest", hash.length());
     let all_hex = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
-    match BASE64.decode(&text) {
+    let text = unbroken(&text);
+    match decode_base64(&text) {
         // A digest of only hexadecimal digits is the hex of another one, except in one of 2^110
         // cases.
-        Ok(bytes)
+        Some(bytes)
             if bytes.len() == hash.length() && !all_hex(&bytes) && !all_hex(text.as_bytes()) =>
         {
             Ok(Some(bytes))

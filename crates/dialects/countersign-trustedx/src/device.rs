@@ -44,7 +44,7 @@ struct SignaturePolicy {
     /// The digest algorithm for a transaction's HTML, if its request names none.
     default_digest_algorithm: &'static str,
     rsa_key_bits_min: u16,
-    elliptic_curves: [&'static str; 2],
+    elliptic_curves: [&'static str; 3],
 }
 
 /// The type of a device that fits no configured type.
@@ -125,7 +125,7 @@ impl TrustedXSettings {
                     .collect(),
                 default_digest_algorithm: default.unwrap_or(self.digest_algorithm).as_str(),
                 rsa_key_bits_min: self.rsa_bits_min,
-                elliptic_curves: ["P-256", "P-384"],
+                elliptic_curves: ["P-256", "P-384", "P-521"],
             },
         }
     }

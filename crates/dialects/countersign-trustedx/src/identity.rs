@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::device::{Device, Identity, Usage};
 use countersign_core::event::Actor;
-use countersign_core::id::{IdentityId, TenantName};
+use countersign_core::id::{DeviceId, IdentityId, TenantName, UserName};
 use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX};
 use countersign_core::refusal::UnknownIdentity;
 use countersign_core::selector::{Filter, HeldIdentity};
@@ -108,30 +108,95 @@ struct IdentityAnswer {
     identity: SignIdentity,
 }
 
+#[cfg(test)]
+impl SignIdentity {
+    /// An identity with all members.
+    pub(super) fn example(usage: Usage) -> Self {
+        let link = Link { auth: Auth { oauth2: OAuth2 { scopes: ["sign".to_owned()] } } };
+        let text = || "text".to_owned();
+        Self {
+            id: text(),
+            address: text(),
+            description: text(),
+            labels: vec![text()],
+            kind: TYPE,
+            device_id: text(),
+            domain: text(),
+            access: [Access { user_id: text(), permissions: ["use"] }],
+            details: Some(IdentityDetails {
+                certificate: text(),
+                activation_mode: "",
+                public_key: text(),
+            }),
+            links: match usage {
+                Usage::Content => {
+                    IdentityLinks::Content { transaction: link.clone(), authentication: link }
+                }
+                Usage::Digest => IdentityLinks::Digest { raw: link.clone(), document: link },
+            },
+            status: IdentityStatus { value: "enabled", reason: text() },
+        }
+    }
+}
+
+/// The parts of an identity and its device that are shown: as they are, or as they were when the
+/// identity signed.
+#[derive(Clone, Copy)]
+pub(super) struct IdentityParts<'a> {
+    pub(super) id: IdentityId,
+    pub(super) usage: Usage,
+    pub(super) certificate: &'a [u8],
+    pub(super) labels: &'a [String],
+    pub(super) enabled: bool,
+    pub(super) status_reason: &'a str,
+    pub(super) device: DeviceId,
+    pub(super) device_name: &'a str,
+    pub(super) tenant: &'a TenantName,
+    pub(super) user: &'a UserName,
+}
+
+impl<'a> IdentityParts<'a> {
+    /// The identity as it is.
+    pub(super) fn of(device: &'a Device, identity: &'a Identity) -> Self {
+        Self {
+            id: identity.id,
+            usage: identity.usage,
+            certificate: &identity.certificate,
+            labels: &identity.labels,
+            enabled: identity.enabled,
+            status_reason: &identity.status_reason,
+            device: device.id,
+            device_name: &device.about.name,
+            tenant: &device.tenant,
+            user: &device.user,
+        }
+    }
+}
+
 impl TrustedXSettings {
-    /// An identity of this device, with all members.
-    pub(super) fn sign_identity(&self, device: &Device, identity: &Identity) -> SignIdentity {
-        let key = public_key(&identity.certificate);
+    /// An identity with all members.
+    pub(super) fn sign_identity(&self, identity: IdentityParts<'_>) -> SignIdentity {
+        let key = public_key(identity.certificate);
         let details = IdentityDetails {
-            certificate: BASE64.encode(&identity.certificate),
+            certificate: BASE64.encode(identity.certificate),
             activation_mode: "",
             public_key: key.map_or_else(|_| String::new(), |key| BASE64.encode(key)),
         };
-        SignIdentity { details: Some(details), ..self.listed(device, identity) }
+        SignIdentity { details: Some(details), ..self.listed(identity) }
     }
 
     /// The same as a member of a list.
-    fn listed(&self, device: &Device, identity: &Identity) -> SignIdentity {
+    fn listed(&self, identity: IdentityParts<'_>) -> SignIdentity {
         let link = Link { auth: Auth { oauth2: OAuth2 { scopes: [self.scopes.sign.clone()] } } };
         SignIdentity {
             id: identity.id.to_string(),
             address: format!("{}/sign_identities/{}", self.address, identity.id),
-            description: device.about.name.clone(),
-            labels: identity.labels.clone(),
+            description: identity.device_name.to_owned(),
+            labels: identity.labels.to_vec(),
             kind: TYPE,
-            device_id: device.id.to_string(),
-            domain: device.tenant.to_string(),
-            access: [Access { user_id: device.user.to_string(), permissions: ["use"] }],
+            device_id: identity.device.to_string(),
+            domain: identity.tenant.to_string(),
+            access: [Access { user_id: identity.user.to_string(), permissions: ["use"] }],
             details: None,
             links: match identity.usage {
                 Usage::Content => {
@@ -141,7 +206,7 @@ impl TrustedXSettings {
             },
             status: IdentityStatus {
                 value: if identity.enabled { "enabled" } else { "disabled" },
-                reason: identity.status_reason.clone(),
+                reason: identity.status_reason.to_owned(),
             },
         }
     }
@@ -165,7 +230,8 @@ pub(super) async fn list(
         }
         None => Vec::new(),
     };
-    let listed = held.iter().map(|one| trustedx.rules.listed(&one.device, &one.identity));
+    let listed =
+        held.iter().map(|one| trustedx.rules.listed(IdentityParts::of(&one.device, &one.identity)));
     Ok(Json(IdentityList { sign_identities: listed.collect() }).into_response())
 }
 
@@ -257,7 +323,7 @@ pub(super) async fn delete(
 
 impl TrustedX {
     fn one(&self, held: &HeldIdentity) -> Response {
-        let identity = self.rules.sign_identity(&held.device, &held.identity);
+        let identity = self.rules.sign_identity(IdentityParts::of(&held.device, &held.identity));
         Json(IdentityAnswer { identity }).into_response()
     }
 }

@@ -22,6 +22,8 @@ pub mod identity;
 pub mod links;
 mod members;
 mod oauth;
+#[cfg(test)]
+mod page;
 mod problem;
 mod process;
 mod render;

@@ -98,7 +98,7 @@ impl TrustedX {
         ended: Result<(Arc<Transaction>, Option<Device>), DeviceError>,
     ) -> Result<Response, ProcessError> {
         match ended {
-            Ok((ended, signer)) => self.ended(who, &ended, signer),
+            Ok((ended, signer)) => self.ended(who, &ended, signer.as_ref()),
             Err(DeviceError::Refused(DeviceRefusal::Ended(outcome))) => {
                 let read = self.authenticator.core.read();
                 let found = read.transaction(&who.tenant, &Handle::Id(id)).await?;
@@ -117,10 +117,10 @@ impl TrustedX {
         &self,
         who: &AuthenticatedDevice,
         transaction: &Transaction,
-        signer: Option<Device>,
+        signer: Option<&Device>,
     ) -> Result<Response, ProcessError> {
         let is_ours = transaction.spec.dialect == Dialect::TrustedX;
-        if is_ours && !is_process(transaction) {
+        if transaction.discarded || (is_ours && !is_process(transaction)) {
             return Err(ProcessError::Gone);
         }
         let signer = SignerView::of(transaction, signer);

@@ -135,8 +135,11 @@ impl From<DeviceRefusal> for ProcessError {
             DeviceRefusal::OtherForm
             | DeviceRefusal::BadProof(_)
             | DeviceRefusal::KeyUnproved
-            | DeviceRefusal::CodeWrong { .. } => (StatusCode::BAD_REQUEST, "invalid_signature"),
+            | DeviceRefusal::CodeWrong { tries_left: 1.. } => {
+                (StatusCode::BAD_REQUEST, "invalid_signature")
+            }
             DeviceRefusal::UserLocked
+            | DeviceRefusal::CodeWrong { tries_left: 0 }
             | DeviceRefusal::DeviceLocked
             | DeviceRefusal::UnfitIdentity
             | DeviceRefusal::PinRequired
@@ -316,6 +319,7 @@ fn of_device(body: &RefusalBody) -> Response {
         Code::Unauthorised => "invalid_token",
         Code::Locked => "access_denied",
         Code::NotFound => return ProcessError::Gone.into_response(),
+        Code::TooMany => "too_many_requests",
         _ => FAILED.1,
     };
     let time = body.server_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));

@@ -235,9 +235,18 @@ impl TrustedX {
         transaction: &Transaction,
         status: StatusCode,
     ) -> Result<Response, ProcessError> {
-        let signer = self.signer(transaction).await?;
-        let answer = self.rules.resource(transaction, signer.as_ref(), true);
-        Ok(json(status, &answer))
+        self.answer_with(transaction, status, true).await
+    }
+
+    async fn answer_with(
+        &self,
+        transaction: &Transaction,
+        status: StatusCode,
+        shows_data: bool,
+    ) -> Result<Response, ProcessError> {
+        let device = self.signer(transaction).await?;
+        let signer = SignerView::of(transaction, device.as_ref());
+        Ok(json(status, &self.rules.resource(transaction, signer.as_ref(), shows_data)))
     }
 }
 
@@ -252,7 +261,9 @@ pub(super) fn is_process(transaction: &Transaction) -> bool {
         && transaction.spec.request.is_some()
 }
 
-/// `GET …/signatures/{id}`: for its application, or for a device that the selectors match.
+/// `GET …/signatures/{id}`: for its application, or for a device that the selectors match. A device
+/// is shown another dialect's transaction too, because the links end those, but not before it has
+/// taken it there or it has ended.
 pub(super) async fn show(
     State(trustedx): State<TrustedX>,
     Path(id): Path<String>,
@@ -267,6 +278,11 @@ pub(super) async fn show(
             let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
             let core = &trustedx.authenticator.core;
             let found = core.look(&device_auth.tenant, device_auth.device, id).await?;
+            let (is_ours, is_taken) =
+                (found.spec.dialect == Dialect::TrustedX, found.taken_by(device_auth.device));
+            if !is_ours && !found.discarded && (is_taken || found.state.is_ended()) {
+                return trustedx.answer_with(&found, StatusCode::OK, is_taken).await;
+            }
             if is_process(&found) { found } else { return Err(ProcessError::Gone) }
         }
     };
@@ -295,8 +311,9 @@ pub(super) async fn result(
         }
         Some(EndSnapshot::Ended { transaction, signer }) if is_own(&caller, &transaction) => {
             let end = transaction.end().ok_or(ProcessError::Pending)?;
-            let signer = SignerView::of(&transaction, signer);
-            Ok(json(StatusCode::OK, &trustedx.rules.result(end, signer.as_ref())))
+            let signer = SignerView::of(&transaction, signer.as_ref());
+            let result = trustedx.rules.result(&transaction.spec, end, signer.as_ref());
+            Ok(json(StatusCode::OK, &result))
         }
         _ => Err(ProcessError::Gone),
     }

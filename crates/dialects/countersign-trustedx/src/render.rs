@@ -6,11 +6,11 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::Fault;
-use countersign_core::device::{Device, Identity};
+use countersign_core::device::{About, Device, Identity};
 use countersign_core::spec::{MediaType, Operation, TransactionSpec};
 use countersign_core::transaction::{Decline, End, Timeout, Transaction};
 use countersign_core::user::Factor;
-use countersign_proof::raw::Hash;
+use countersign_proof::raw::{Hash, Raw};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::body::{ProcessKind, ServiceName};
 use super::context::{TrustedX, TrustedXSettings};
 use super::device::ShownType;
-use super::identity::SignIdentity;
+use super::identity::{IdentityParts, SignIdentity};
 use super::selector::SelectorView;
 use countersign_http::time_format;
 
@@ -107,6 +107,11 @@ pub(super) struct ProcessResult<'a> {
     value: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signature_algorithm: Option<&'static str>,
+    /// Ours: the signed digest, if the request left it to a `digest_url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest_value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest_algorithm: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sign_identity: Option<SignIdentity>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,35 +126,50 @@ struct ProcessLinks {
 }
 
 /// The device and the identity that signed.
-pub(super) struct SignerView {
-    device: Device,
-    identity: Option<Identity>,
+pub(super) struct SignerView<'a> {
+    about: &'a About,
+    identity: Option<IdentityParts<'a>>,
 }
 
 impl TrustedX {
-    /// Loads the device that finished a process; `None` if no device did, or it was removed.
-    pub(super) async fn signer(
-        &self,
-        transaction: &Transaction,
-    ) -> Result<Option<SignerView>, Fault> {
-        let Some(End::Finished { by, .. }) = transaction.end() else { return Ok(None) };
+    /// Loads the device that finished a transaction, if the transaction itself does not describe
+    /// it: the signer of a CMS. `None` if the device was removed.
+    pub(super) async fn signer(&self, transaction: &Transaction) -> Result<Option<Device>, Fault> {
+        let Some(End::Finished { by, identity: None, .. }) = transaction.end() else {
+            return Ok(None);
+        };
         let device = self.authenticator.core.read().device(&transaction.spec.tenant, *by).await?;
-        Ok(SignerView::of(transaction, device.map(|device| device.value)))
+        Ok(device.map(|device| device.value))
     }
 }
 
-impl SignerView {
-    /// The same for a device that is already loaded.
-    pub(super) fn of(transaction: &Transaction, device: Option<Device>) -> Option<Self> {
-        let Some(End::Finished { proof, .. }) = transaction.end() else { return None };
-        let mut device = device?;
-        let signed = |identity: &Identity| {
+impl<'a> SignerView<'a> {
+    /// The signer of a raw signature, as it was when it signed; of a CMS, as `device` is now.
+    pub(super) fn of(transaction: &'a Transaction, device: Option<&'a Device>) -> Option<Self> {
+        let Some(End::Finished { by, proof, identity }) = transaction.end() else { return None };
+        if let (Some(then), Some(raw)) = (identity, proof.raw()) {
+            let identity = IdentityParts {
+                id: then.id,
+                usage: then.usage,
+                certificate: &raw.certificate,
+                labels: &then.labels,
+                enabled: true,
+                status_reason: &then.status_reason,
+                device: *by,
+                device_name: &then.about.name,
+                tenant: &transaction.spec.tenant,
+                user: &transaction.spec.user,
+            };
+            return Some(Self { about: &then.about, identity: Some(identity) });
+        }
+        let device = device?;
+        let signed = |identity: &&Identity| {
             let fingerprint = digest::digest(&digest::SHA256, &identity.certificate);
             proof.signer().is_some_and(|signer| fingerprint.as_ref() == signer)
         };
-        let place = device.identities.iter().position(signed);
-        let identity = place.map(|place| device.identities.swap_remove(place));
-        Some(Self { device, identity })
+        let identity = device.identities.iter().find(signed);
+        let identity = identity.map(|identity| IdentityParts::of(device, identity));
+        Some(Self { about: &device.about, identity })
     }
 }
 
@@ -158,7 +178,7 @@ impl TrustedXSettings {
     pub(super) fn resource<'a>(
         &'a self,
         transaction: &'a Transaction,
-        signer: Option<&'a SignerView>,
+        signer: Option<&SignerView<'a>>,
         shows_data: bool,
     ) -> ProcessAnswer<'a> {
         let spec = &*transaction.spec;
@@ -178,8 +198,8 @@ impl TrustedXSettings {
             ),
             domain,
             service: Asking { id: spec.client.as_str(), name: &spec.client_name, domain },
-            result: transaction.end().map(|end| self.result(end, signer)),
-            input: input(spec, kept.kind, kept.service, kept.named_hash, shows_data),
+            result: transaction.end().map(|end| self.result(spec, end, signer)),
+            input: input(transaction, kept.kind, kept.service, kept.named_hash, shows_data),
             sign_identity_selectors: kept.selectors,
             address,
             links,
@@ -190,15 +210,14 @@ impl TrustedXSettings {
     /// The result, which is the same alone and within the resource.
     pub(super) fn result<'a>(
         &'a self,
+        spec: &TransactionSpec,
         end: &'a End,
-        signer: Option<&'a SignerView>,
+        signer: Option<&SignerView<'a>>,
     ) -> ProcessResult<'a> {
         ProcessResult {
-            sign_identity: signer.and_then(|signer| {
-                Some(self.sign_identity(&signer.device, signer.identity.as_ref()?))
-            }),
-            device_type: signer.map(|signer| self.shown_type(&signer.device.about)),
-            ..ProcessResult::of(end)
+            sign_identity: signer.and_then(|signer| Some(self.sign_identity(signer.identity?))),
+            device_type: signer.map(|signer| self.shown_type(signer.about)),
+            ..ProcessResult::of(spec, end)
         }
     }
 
@@ -221,14 +240,36 @@ pub(super) fn json(status: StatusCode, answer: &impl Serialize) -> Response {
 
 impl ProcessResult<'_> {
     /// The part of the result that does not need the device.
-    fn of(end: &End) -> Self {
+    fn of(spec: &TransactionSpec, end: &End) -> Self {
         let (status, value) = told(end);
-        let signature_algorithm = match end {
-            End::Finished { proof, .. } => proof.raw().map(|raw| raw.algorithm.as_str()),
-            _ => None,
-        };
-        Self { status, value, signature_algorithm, sign_identity: None, device_type: None }
+        let fetched = fetched_digest(spec, end);
+        Self {
+            status,
+            value,
+            signature_algorithm: signed(end).map(|raw| raw.algorithm.as_str()),
+            digest_value: fetched.map(|(digest, _)| BASE64.encode(digest)),
+            digest_algorithm: fetched.map(|(_, hash)| hash.as_str()),
+            sign_identity: None,
+            device_type: None,
+        }
     }
+}
+
+/// The raw signature of a finished process.
+fn signed(end: &End) -> Option<&Raw> {
+    match end {
+        End::Finished { proof, .. } => proof.raw(),
+        _ => None,
+    }
+}
+
+/// The signed digest and its algorithm, if the request left the digest to a `digest_url`.
+fn fetched_digest<'a>(spec: &TransactionSpec, end: &'a End) -> Option<(&'a [u8], Hash)> {
+    if !spec.content.bytes.is_empty() {
+        return None;
+    }
+    let raw = signed(end)?;
+    Some((raw.digest.as_deref()?, raw.algorithm.hash()))
 }
 
 /// The stored part of the request; for another dialect's transaction, the parts that are known.
@@ -244,8 +285,9 @@ fn kept(spec: &TransactionSpec) -> StoredRequest {
     })
 }
 
+/// The request's input. A digest that was left to a `digest_url` is shown once it is signed.
 fn input(
-    spec: &TransactionSpec,
+    transaction: &Transaction,
     kind: ProcessKind,
     service: Option<ServiceName>,
     named_hash: bool,
@@ -255,6 +297,7 @@ fn input(
     if !shows_data {
         return input;
     }
+    let spec = &*transaction.spec;
     let bytes = spec.content.bytes.as_slice();
     let Some(document) = &spec.document else {
         let hash = spec.formats.raw().and_then(|raw| raw.hash).filter(|_| named_hash);
@@ -266,10 +309,15 @@ fn input(
         ProcessKind::Document => (info, None),
         ProcessKind::Raw | ProcessKind::Transaction | ProcessKind::Authentication => (None, info),
     };
+    let fetched = transaction.end().and_then(|end| fetched_digest(spec, end));
+    let (digest, hash) = match fetched {
+        Some((digest, hash)) => (digest, Some(hash)),
+        None => (bytes, document.hash),
+    };
     Input {
         digest_url: document.digest_url.as_deref(),
-        digest_value: (!bytes.is_empty()).then(|| BASE64.encode(bytes)),
-        digest_algorithm: document.hash.map(Hash::as_str),
+        digest_value: (!digest.is_empty()).then(|| BASE64.encode(digest)),
+        digest_algorithm: hash.map(Hash::as_str),
         document_url: document.document_url.as_deref(),
         document_alias: document.alias.as_deref(),
         root_certs: document.root_certs.iter().map(|der| BASE64.encode(der)).collect(),
@@ -306,7 +354,7 @@ pub fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
         result: ProcessResult<'a>,
     }
 
-    let result = ProcessResult::of(transaction.end()?);
+    let result = ProcessResult::of(&transaction.spec, transaction.end()?);
     let body = Ended { id: transaction.spec.id.to_string(), result };
     Some(serde_json::to_vec(&body).expect("a result has text keys and no maps that fail"))
 }

@@ -52,7 +52,7 @@ struct SelectorDetails {
 }
 
 #[derive(Deserialize)]
-struct SelectorFields {
+pub(crate) struct SelectorFields {
     id: Member,
     labels: Member,
     device_id: Member,
@@ -62,7 +62,7 @@ struct SelectorFields {
 }
 
 #[derive(Deserialize)]
-struct DetailsFields {
+pub(crate) struct DetailsFields {
     certificate: Member,
 }
 

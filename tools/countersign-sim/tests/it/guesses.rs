@@ -59,9 +59,12 @@ fn judge<T: core::fmt::Debug>(store: &Store, call: &str, answers: Vec<Result<T, 
             continue;
         }
         match refusal(answer) {
+            // The user is locked, by this guess or before, or the lock has ended the transaction.
+            DeviceRefusal::PinWrong { tries_left: 0 }
+            | DeviceRefusal::CodeWrong { tries_left: 0 }
+            | DeviceRefusal::UserLocked
+            | DeviceRefusal::Ended(Outcome::Locked) => {}
             DeviceRefusal::PinWrong { .. } | DeviceRefusal::CodeWrong { .. } => answered += 1,
-            // The user is locked, or the lock has ended the transaction.
-            DeviceRefusal::UserLocked | DeviceRefusal::Ended(Outcome::Locked) => {}
             other => panic!("{call}: {other:?}"),
         }
     }

@@ -29,7 +29,7 @@ async fn lock(fixture: &Fixture) -> Timestamp {
         fixture.take_with_pin(janes(0), &started, WRONG).await.unwrap_err();
     }
     let last = fixture.take_with_pin(janes(0), &started, WRONG).await;
-    assert_eq!(refusal(last), DeviceRefusal::UserLocked);
+    assert_eq!(refusal(last), DeviceRefusal::PinWrong { tries_left: 0 });
     match fixture.lock_state(janes(0)).await.lock {
         Lock::Until(end) => end,
         other => panic!("{other:?}"),
@@ -90,7 +90,7 @@ fn the_fifth_wrong_pin_locks_the_user_and_ends_the_transaction_in_one_commit() {
             fixture.take_with_pin(janes(0), &started, WRONG).await.unwrap_err();
         }
         let fifth = fixture.take_with_pin(janes(0), &started, WRONG).await;
-        assert_eq!(refusal(fifth), DeviceRefusal::UserLocked);
+        assert_eq!(refusal(fifth), DeviceRefusal::PinWrong { tries_left: 0 });
 
         let last = fixture.commits().pop().unwrap();
         assert_eq!(last.event, Event::Ended(Outcome::Locked));
@@ -196,7 +196,7 @@ fn a_change_without_the_old_pin_counts_as_a_wrong_pin_and_locks_at_the_fifth() {
         }
         assert_eq!(
             change(&fixture, ("2222", 2), Some(WRONG)).await,
-            Err(DeviceRefusal::UserLocked)
+            Err(DeviceRefusal::PinWrong { tries_left: 0 })
         );
         assert_eq!(
             change(&fixture, ("2222", 2), Some(RIGHT)).await,
@@ -214,7 +214,8 @@ fn a_pin_cannot_be_guessed_by_setting_it_again() {
             let guess = change(&fixture, ("1111", 1), None).await;
             assert_eq!(guess, Err(DeviceRefusal::PinWrong { tries_left: left }));
         }
-        assert_eq!(change(&fixture, ("1111", 1), None).await, Err(DeviceRefusal::UserLocked));
+        let last = change(&fixture, ("1111", 1), None).await;
+        assert_eq!(last, Err(DeviceRefusal::PinWrong { tries_left: 0 }));
         assert_eq!(
             change(&fixture, (TestTenant::PIN, 1), None).await,
             Err(DeviceRefusal::UserLocked)

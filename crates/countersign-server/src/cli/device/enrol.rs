@@ -1,11 +1,12 @@
 //! `countersign device enrol`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
 use countersign_device::{
-    ActivationCode, Code, DeviceDescription, Enrolment, Error, KeyKind, PhoneFile, Pin, enrol,
+    ActivationCode, Code, DeviceDescription, EnrolUri, Enrolment, Error, KeyKind, PhoneFile, Pin,
+    authority, enrol,
 };
 use serde::Serialize;
 
@@ -22,21 +23,25 @@ use countersign_config::platform;
                         --ca data/tls/ca.pem \\\n      --tenant acme --user jane \
                         --code 7K2M-Q0XR-ZV4C-9HTD --pin 2468 --out phone.json")]
 pub(in crate::cli) struct Enrol {
+    /// The scanned text, `countersign:enrol?…`, in place of --server, --tenant, --user and --code
+    #[arg(long, value_name = "URI", conflicts_with_all = ["server", "tenant", "user", "code"])]
+    uri: Option<String>,
     /// The server's address: `https://host`, or `https://host:port`
-    #[arg(long, value_name = "URL")]
-    server: String,
-    /// The only CA to trust, PEM, such as the server's tls/ca.pem [default: the system's]
+    #[arg(long, value_name = "URL", required_unless_present = "uri")]
+    server: Option<String>,
+    /// The only CA to trust, PEM, such as the server's tls/ca.pem [default: the one that --uri
+    /// names, or else the system's]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// The tenant
-    #[arg(long)]
-    tenant: String,
+    #[arg(long, required_unless_present = "uri")]
+    tenant: Option<String>,
     /// The user
-    #[arg(long)]
-    user: String,
+    #[arg(long, required_unless_present = "uri")]
+    user: Option<String>,
     /// The activation code: `countersign activation create`
-    #[arg(long, value_parser = ActivationCode::parse)]
-    code: ActivationCode,
+    #[arg(long, value_parser = ActivationCode::parse, required_unless_present = "uri")]
+    code: Option<ActivationCode>,
     /// The first PIN
     #[arg(long, value_parser = Pin::parse)]
     pin: Option<Pin>,
@@ -82,19 +87,20 @@ struct Enrolled {
 
 impl Enrol {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let server_ca = match &self.ca {
-            Some(path) => Some(
-                std::fs::read_to_string(path)
-                    .with_context(|| format!("the CA {} cannot be read", path.display()))?,
-            ),
-            None => None,
+        let uri = match (&self.uri, self.server, self.tenant, self.user, self.code) {
+            (Some(uri), ..) => EnrolUri::parse(uri)?,
+            (None, Some(server), Some(tenant), Some(user), Some(code)) => {
+                EnrolUri { server, tenant, user, code, authority: None }
+            }
+            _ => bail!("--server, --tenant, --user and --code are required without --uri"),
         };
+        let server_ca = server_ca(self.ca.as_deref(), &uri).await?;
         let mut enrolment = Enrolment {
-            server: self.server,
+            server: uri.server,
             server_ca,
-            tenant: self.tenant,
-            user: self.user,
-            code: self.code,
+            tenant: uri.tenant,
+            user: uri.user,
+            code: uri.code,
             proposed_labels: self.proposed_labels,
             device: DeviceDescription {
                 name: self.name,
@@ -122,7 +128,12 @@ impl Enrol {
             enrolment.code = typed;
             enrolled = enrol(&file, &enrolment).await;
         }
-        let phone = enrolled?;
+        let phone = enrolled.map_err(|error| match error {
+            Error::Untrusted(_) if self.ca.is_none() => {
+                anyhow!("{error}: give the certificate of that authority with --ca")
+            }
+            error => error.into(),
+        })?;
         let enrolled = Enrolled {
             device_id: phone.device_id.to_string(),
             serial_number: phone.serial_number,
@@ -141,4 +152,11 @@ impl Enrol {
             )
         })
     }
+}
+
+/// The certificates to trust, PEM: those in a file, or the authority that the URI names.
+async fn server_ca(file: Option<&Path>, uri: &EnrolUri) -> anyhow::Result<Option<String>> {
+    let Some(path) = file else { return Ok(authority(uri).await?) };
+    let read = std::fs::read_to_string(path);
+    read.map(Some).with_context(|| format!("the CA {} cannot be read", path.display()))
 }

@@ -82,7 +82,8 @@ async fn a_right_code_takes_back_no_wrong_pin_and_all_wrong_codes() {
     assert_eq!(fixture.right_code().await, "STAT_SUCCESS");
     assert_eq!(fixture.wrong_codes(2).await, "STAT_INVCREDENTIALS", "they begin again");
     assert_eq!(fixture.right_code().await, "STAT_SUCCESS");
-    assert_eq!(fixture.pins("locks", 1, false).await, Some(Code::Locked));
+    // The first one locks, and the second one meets the lock.
+    assert_eq!(fixture.pins("locks", 2, false).await, Some(Code::Locked));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,14 +56,18 @@ async fn what_kobils_call_started_is_finished_through_a_link_with_a_cms() {
             let (status, answer) = put(&server, jane.phone(), &path, &bad).await;
             assert_eq!((status.as_u16(), &answer["error"]), (400, &json!("invalid_signature")));
         }
-        // Another dialect's content is not shown here.
+        // Another dialect's open transaction is taken there, and not read here.
         let (status, _) = look(&server, jane.phone(), &format!("/signatures/{process}")).await;
         assert_eq!(status, StatusCode::GONE);
         let body = cms_over(&jane, &process, MESSAGE);
         let (status, ended) = put(&server, jane.phone(), &path, &body).await;
         assert_eq!(status, StatusCode::OK, "{ended}");
         assert_eq!(ended["signature"]["result"]["value"], body["value"]);
-        assert_eq!(put(&server, jane.phone(), &path, &body).await, (status, ended));
+        assert_eq!(put(&server, jane.phone(), &path, &body).await, (status, ended.clone()));
+        // The `self` of what was answered is served.
+        let address = ended["signature"]["self"].as_str().unwrap();
+        let (_, path) = address.split_once("/esigp/v1").unwrap();
+        assert_eq!(look(&server, jane.phone(), path).await, (status, ended.clone()));
         body
     };
     let request = payment("order-1");

@@ -269,11 +269,19 @@ async fn a_digest_that_only_its_address_tells_is_learnt_and_reported() {
             "input": {"digest_url": digest_url, "root_certs": roots},
             "sign_identities": [{"labels": ["test"]}],
         });
-        let process = id(&shop.creates(RAW, &request).await);
+        let created = shop.creates(RAW, &request).await;
+        assert!(created["input"].get("digest_value").is_none(), "it is not known yet");
+        let process = id(&created);
         let shown = jane.signs().await;
         assert_eq!(shown.bytes(), digest);
         let (_, result) = shop.result(&process).await;
         assert_is_over(&result, &digest);
+        // The result and the resource say which digest was signed.
+        let (_, ended) = shop.get(&format!("/signatures/{process}")).await;
+        for told in [&result, &ended["signature"]["input"]] {
+            assert_eq!(told["digest_value"], BASE64.encode(&digest));
+            assert_eq!(told["digest_algorithm"], "sha256");
+        }
     }
 }
 

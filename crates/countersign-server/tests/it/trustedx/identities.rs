@@ -129,6 +129,33 @@ async fn an_identity_is_shown_disabled_enabled_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_result_keeps_the_identity_as_it_was_when_it_signed() {
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
+    let process = id(&shop.creates(TRANSACTION, &transaction()).await);
+    let own = jane.phone().identity(Use::Content).unwrap();
+    let (_, shown) = shop.get(&format!("/sign_identities/{}", own.id)).await;
+    signs(&server, jane.phone(), &process, "<p>Pay 5 €?</p>").await;
+    let (_, result) = shop.result(&process).await;
+    assert_eq!(result["sign_identity"], shown["identity"]);
+
+    let identity = format!("/sign_identities/{}", own.id);
+    let labels = json!({"labels": ["other"]});
+    let relabelled = shop.call(Method::PUT, &format!("{identity}/labels"), Some(&labels)).await;
+    assert_eq!(relabelled.0, StatusCode::NO_CONTENT);
+    assert_eq!(shop.result(&process).await.1, result, "with other labels now");
+    assert_eq!(shop.call(Method::DELETE, &identity, None).await.0, StatusCode::OK);
+    assert_eq!(shop.result(&process).await.1, result, "without the identity");
+    let device = jane.phone().device_id.to_string();
+    server.cli(&["device", "delete", &device, "--tenant", "acme"]).unwrap();
+    assert_eq!(shop.result(&process).await.1, result, "without the device");
+    let (_, resource) = shop.get(&format!("/signatures/{process}")).await;
+    assert_eq!(resource["signature"]["result"], result);
+}
+
+#[tokio::test]
 async fn selectors_are_alternatives_and_their_conditions_hold_together() {
     let server = TestServer::new();
     server.user("jane");

@@ -126,6 +126,43 @@ async fn keys_without_a_tenants_name_are_those_of_the_only_one() {
 }
 
 #[tokio::test]
+async fn the_metadata_of_an_authorization_server_lead_to_a_token_and_to_the_key_that_signed_it() {
+    let server = TestServer::new();
+    let issuer = format!("{}/trustedx-authserver/oauth/acme", server.address);
+    for name in ["oauth-authorization-server", "openid-configuration"] {
+        let url = format!("{issuer}/.well-known/{name}");
+        let (status, told) = read(server.http.get(url).send().await.unwrap()).await;
+        assert_eq!((status, &told["issuer"]), (StatusCode::OK, &json!(issuer)));
+        let scopes = ["use:device", "profile", "manage", "register"];
+        assert_eq!(told["scopes_supported"], json!(scopes.map(|scope| format!("{NAMES}{scope}"))));
+        let methods = json!(["client_secret_basic", "client_secret_post"]);
+        assert_eq!(told["token_endpoint_auth_methods_supported"], methods);
+        assert_eq!(told["introspection_endpoint_auth_methods_supported"], methods);
+        let grants = &told["grant_types_supported"];
+        let at = |member: &str| told[member].as_str().unwrap().to_owned();
+        let (id, secret) = &server.client;
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let call = server.http.post(at("token_endpoint")).basic_auth(id, Some(secret));
+        let grant = format!("grant_type={}", grants[0].as_str().unwrap());
+        let (status, token) =
+            read(call.header(form.0, form.1).body(grant).send().await.unwrap()).await;
+        assert_eq!(status, StatusCode::OK, "{token}");
+        let token = token["access_token"].as_str().unwrap();
+        let call = server.http.post(at("introspection_endpoint")).basic_auth(id, Some(secret));
+        let call = call.header(form.0, form.1).body(format!("token={token}"));
+        let (_, seen) = read(call.send().await.unwrap()).await;
+        assert_eq!((&seen["active"], &seen["iss"]), (&json!(true), &json!(issuer)));
+        let (_, keys) = read(server.http.get(at("jwks_uri")).send().await.unwrap()).await;
+        let header = BASE64URL.decode(token.split('.').next().unwrap()).unwrap();
+        let header: Value = serde_json::from_slice(&header).unwrap();
+        assert_eq!(keys["keys"][0]["kid"], header["kid"]);
+    }
+    let elsewhere = issuer.replace("acme", "nowhere");
+    let url = format!("{elsewhere}/.well-known/oauth-authorization-server");
+    assert_eq!(server.http.get(url).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn a_token_that_was_changed_or_is_anothers_is_none() {
     let server = TestServer::configured("[tokens]\nlifetime_seconds = 2\n");
     server.cli(&["tenant", "create", "other"]).unwrap();

@@ -2,7 +2,7 @@
 //! representations; each member there is served with its type and in its place, and no other member
 //! is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -164,6 +164,15 @@ fn paths(path: &str, shape: &Shape, into: &mut Vec<String>) {
     }
 }
 
+/// The members of a process that `docs/trustedx.md` names.
+fn members_of_the_page() -> BTreeSet<String> {
+    let page = include_str!("../../../../../docs/trustedx.md");
+    let (_, section) = page.split_once("\n### Members of a process\n").unwrap();
+    let section = section.split("\n#").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    rows.map(|(member, _)| member.to_owned()).collect()
+}
+
 const CONFIGURATION: &str = r#"
 [[trustedx.device_types]]
 id = "phone"
@@ -239,6 +248,15 @@ async fn every_property_of_the_vendors_page_is_served_and_no_other() {
     let mut expected = Vec::new();
     paths("", &named["process"], &mut expected);
     assert!(expected.len() > 60, "the page is read whole");
+    let inputs: BTreeSet<String> =
+        served.0.keys().filter(|path| path.starts_with(".input.")).cloned().collect();
+    let mut members: BTreeSet<String> = expected
+        .iter()
+        .filter(|path| !path.is_empty() && !path.ends_with("[]") && !inputs.contains(*path))
+        .map(|path| path[1..].to_owned())
+        .collect();
+    members.extend(["result.digest_value", "result.digest_algorithm"].map(str::to_owned));
+    assert_eq!(members_of_the_page(), members, "docs/trustedx.md");
     let missing: Vec<_> = expected.iter().filter(|path| !served.0.contains_key(*path)).collect();
     assert!(missing.is_empty(), "never served: {missing:?}");
 }

@@ -62,7 +62,9 @@ fn read_life(
         };
     };
     let end = match (state.as_str(), by, reason.as_deref(), proof) {
-        ("finished", Some(by), None, Some(proof)) => End::Finished { by, proof },
+        ("finished", Some(by), None, Some((proof, identity))) => {
+            End::Finished { by, proof, identity }
+        }
         ("declined", Some(by), Some(why), None) => match read_decline(why) {
             Some((reason, words)) => End::Declined { by, reason, words: words.into() },
             None => return Err(columns.corrupt("end_reason", "no such reason to decline")),

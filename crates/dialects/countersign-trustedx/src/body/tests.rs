@@ -1,3 +1,4 @@
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as PADDED;
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Usage};
 use countersign_core::id::DeviceId;
@@ -78,6 +79,25 @@ fn a_digest_is_of_its_algorithms_length() {
             assert_eq!(read.is_ok(), given == length, "{given} bytes as {hash}");
         }
     }
+}
+
+#[test]
+fn a_digest_may_have_line_breaks_as_mime_writes_it() {
+    let digest: Vec<u8> = (0..64).collect();
+    let text = PADDED.encode(&digest);
+    let (first, rest) = text.split_at(76);
+    for written in
+        [format!("{first}\r\n{rest}"), format!("{first}\n{rest}\n"), format!(" {first} {rest} ")]
+    {
+        let body = with(raw(), "/input/digest_algorithm", json!("sha512"));
+        let body = with(body, "/input/digest_value", json!(written));
+        assert_eq!(parse(ProcessKind::Raw, &body).unwrap().content.bytes, digest, "{written:?}");
+    }
+    // A line break does not hide hexadecimal digits.
+    let hex = "0123456789abcdef".repeat(4);
+    let body = with(raw(), "/input/digest_algorithm", json!("sha384"));
+    let body = with(body, "/input/digest_value", json!(format!("{}\n{}", &hex[..32], &hex[32..])));
+    refused(ProcessKind::Raw, &body, "input.digest_value must be base64 of the ");
 }
 
 #[test]

@@ -18,14 +18,14 @@ pub struct StatusChange {
 }
 
 #[derive(Deserialize)]
-struct IdentityFields {
+pub(crate) struct IdentityFields {
     status: Member,
     value: Member,
     reason: Member,
 }
 
 #[derive(Deserialize)]
-struct LabelsFields {
+pub(crate) struct LabelsFields {
     labels: Member,
 }
 

@@ -1,16 +1,15 @@
 //! Bodies that devices send to the links of a process, parsed into types once.
 
-use base64::Engine as _;
 use countersign_core::id::IdentityId;
 use countersign_core::limits::{REASON_BYTES_MAX, SIGNATURE_BYTES_MAX};
 use countersign_proof::raw::Algorithm;
 use serde::Deserialize;
 
-use crate::members::BASE64;
+use crate::members::decode_base64;
 use countersign_http::json_members::{BadBody, Member, bad, object, optional, required};
 
 #[derive(Deserialize)]
-struct FinishFields {
+pub(crate) struct FinishFields {
     value: Member,
     signature_algorithm: Member,
     sign_identity: Member,
@@ -18,12 +17,12 @@ struct FinishFields {
 }
 
 #[derive(Deserialize)]
-struct LinkFields {
+pub(crate) struct LinkFields {
     id: Member,
 }
 
 #[derive(Deserialize)]
-struct Words {
+pub(crate) struct Words {
     value: Member,
 }
 
@@ -49,8 +48,8 @@ impl Finish {
         let FinishFields { value, signature_algorithm, sign_identity, digest_value } =
             object(body)?;
         let value: String = required(value, "value", "base64")?;
-        let value = match BASE64.decode(value) {
-            Ok(value) if (1..=SIGNATURE_BYTES_MAX).contains(&value.len()) => value,
+        let value = match decode_base64(&value) {
+            Some(value) if (1..=SIGNATURE_BYTES_MAX).contains(&value.len()) => value,
             _ => return bad("value", &format!("base64 of 1 to {SIGNATURE_BYTES_MAX} bytes")),
         };
         let all = Algorithm::ALL.map(Algorithm::as_str).join(", ");
@@ -58,8 +57,13 @@ impl Finish {
         let algorithm = named.map(|name| name.parse::<Algorithm>()).transpose();
         let Ok(algorithm) = algorithm else { return bad("signature_algorithm", &all) };
         let digest: Option<String> = optional(digest_value, "digest_value", "base64")?;
-        let digest = digest.map(|text| BASE64.decode(text)).transpose();
-        let Ok(digest) = digest else { return bad("digest_value", "base64") };
+        let digest = match digest {
+            Some(text) => match decode_base64(&text) {
+                Some(digest) => Some(digest),
+                None => return bad("digest_value", "base64"),
+            },
+            None => None,
+        };
         Ok(Self { value, algorithm, identity: identity(sign_identity)?, digest })
     }
 }
@@ -130,6 +134,8 @@ mod tests {
             "sign_identity":{"id":"000102030405060708090a0b0c0d0e0f"},"digest_value":"AAE="}"#;
         let read = parse(whole).unwrap();
         assert_eq!((read.value, read.digest), (vec![1, 2, 3], Some(vec![0, 1])));
+        let broken = parse(r#"{"value":"AQ\r\nID\n","digest_value":"A\nAE="}"#).unwrap();
+        assert_eq!((broken.value, broken.digest), (vec![1, 2, 3], Some(vec![0, 1])));
         for (body, member) in [
             ("{}", "value"),
             (r#"{"value":""}"#, "value"),

@@ -259,7 +259,7 @@ impl Model {
             assert!(self.may(next, at), "no locked user or device ends a transaction");
         }
         match end {
-            End::Finished { by, proof } => {
+            End::Finished { by, proof, .. } => {
                 assert!(next.taken_by(*by), "only a device that took it finishes");
                 assert_eq!(proof.raw().is_some(), next.spec.formats.accept(SignatureFormat::Raw));
                 assert_eq!(proof.transaction(), next.spec.id.bytes());

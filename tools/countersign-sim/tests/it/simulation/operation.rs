@@ -297,7 +297,7 @@ impl Operation {
             }
             (What::Take { .. }, _) => transaction.taken_by(device),
             (What::Finish { is_forged: true, .. }, _) => false,
-            (What::Finish { value, .. }, Some(End::Finished { by, proof })) => {
+            (What::Finish { value, .. }, Some(End::Finished { by, proof, .. })) => {
                 *by == device && proof.repeats(value)
             }
             (What::Decline { reason, .. }, Some(end)) => {
