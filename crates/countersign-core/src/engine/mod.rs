@@ -294,7 +294,9 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         if matches!(committed, Committed::Written | Committed::Replayed(1..)) {
             self.notifier.recorded(frequent, &others);
             if !is_step {
-                others.iter().for_each(|event| self.disconnect_by(event));
+                for event in &others {
+                    self.disconnect_by(event);
+                }
             }
         }
         Ok(committed)
