@@ -62,8 +62,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Enrols a device with an activation whose code it has proved.
     ///
     /// # Errors
-    /// Refuses a user or a tenant that has the maximum of devices, and a public key that belongs, or belonged,
-    /// to another identity.
+    /// Refuses a user or a tenant that has the maximum of devices, and a public key that belongs,
+    /// or belonged, to another identity.
     pub async fn enrol(&self, enrolment: Enrolment) -> Result<Enrolled, EnrolError> {
         let device = &enrolment.device;
         let (filter, page) = (DeviceFilter::User(&device.user), Page::first(LISTED_MAX));

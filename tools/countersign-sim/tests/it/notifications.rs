@@ -28,7 +28,7 @@ fn connect_all(notifier: &FakeNotifier) {
 
 /// Performs an act in one process and asserts that another process, which reads the events only,
 /// notifies the same: these phones stay connected, and so many transactions end.
-fn tells(stay: [bool; 5], ended: usize, act: impl AsyncFn(&Fixture, &Transaction)) {
+fn tells(stay: [bool; 5], ended: usize, act: &impl AsyncFn(&Fixture, &Transaction)) {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0)]).await;
         let tenant = janes(0).tenant();
@@ -58,32 +58,36 @@ fn tells(stay: [bool; 5], ended: usize, act: impl AsyncFn(&Fixture, &Transaction
 #[test]
 fn another_process_closes_the_same_channels_and_tells_the_same_ends() {
     let (tenant, jane) = (janes(0).tenant(), janes(0).user());
-    tells([true; 5], 1, async |fixture: &Fixture, started: &Transaction| {
+    tells([true; 5], 1, &async |fixture: &Fixture, started: &Transaction| {
         fixture.cancel(started).await.unwrap();
     });
-    tells([false, false, false, true, true], 0, async |fixture: &Fixture, _: &Transaction| {
+    tells([false, false, false, true, true], 0, &async |fixture: &Fixture, _: &Transaction| {
         fixture.engine.set_user_lock(OPERATOR, tenant, jane, true).await.unwrap();
     });
-    tells([false, false, false, true, true], 0, async |fixture: &Fixture, _: &Transaction| {
+    tells([false, false, false, true, true], 0, &async |fixture: &Fixture, _: &Transaction| {
         fixture.engine.log_out(OPERATOR, tenant, jane).await.unwrap();
     });
-    tells([false, false, false, true, true], 1, async |fixture: &Fixture, _: &Transaction| {
+    tells([false, false, false, true, true], 1, &async |fixture: &Fixture, _: &Transaction| {
         fixture.engine.delete_user(OPERATOR, tenant, jane).await.unwrap();
     });
     for status in [DeviceStatus::Locked, DeviceStatus::Retired] {
-        tells([true, false, true, true, true], 0, async |fixture: &Fixture, _: &Transaction| {
+        tells([true, false, true, true, true], 0, &async |fixture: &Fixture, _: &Transaction| {
             let id = janes(1).id();
             fixture.engine.set_device_status(OPERATOR, tenant, id, status).await.unwrap();
         });
     }
-    tells([false, false, false, false, true], 0, async |fixture: &Fixture, _: &Transaction| {
+    tells([false, false, false, false, true], 0, &async |fixture: &Fixture, _: &Transaction| {
         fixture.engine.set_tenant_lock(OPERATOR, tenant, true).await.unwrap();
     });
     for with_evidence in [false, true] {
         // The open transactions are gone with the tenant, so only the channels are told.
-        tells([false, false, false, false, true], 0, async |fixture: &Fixture, _: &Transaction| {
-            fixture.engine.set_tenant_lock(OPERATOR, tenant, true).await.unwrap();
-            fixture.engine.delete_tenant(OPERATOR, tenant, with_evidence).await.unwrap();
-        });
+        tells(
+            [false, false, false, false, true],
+            0,
+            &async |fixture: &Fixture, _: &Transaction| {
+                fixture.engine.set_tenant_lock(OPERATOR, tenant, true).await.unwrap();
+                fixture.engine.delete_tenant(OPERATOR, tenant, with_evidence).await.unwrap();
+            },
+        );
     }
 }
