@@ -12,6 +12,7 @@
 pub mod body_limit;
 pub mod callback_url;
 pub mod caller;
+pub mod component;
 pub mod discovery;
 pub mod fingerprint;
 pub mod json_members;
