@@ -44,7 +44,7 @@ pub use self::enrolment::EnrolmentConfig;
 pub use self::listing::{DEFAULT, Entry};
 pub use self::locks::LocksConfig;
 pub use self::observe::{LogFormat, ObserveConfig};
-pub use self::onespan::OneSpanConfig;
+pub use self::onespan::{Component, OneSpanConfig};
 pub use self::process::{
     notify_socket, own_program, platform, refuses_colours, temporary_directory, watchdog,
 };
@@ -136,6 +136,13 @@ impl Config {
             observe: ObserveConfig::read(&mut layers)?,
         };
         layers.assert_all_read();
+        anyhow::ensure!(
+            config.onespan.components.is_empty()
+                || config.server.tls != Tls::InFront
+                || config.server.client_address_header.is_some(),
+            "`onespan.component` behind a proxy needs `server.client_address_header`; without it, \
+             every caller has the proxy's address"
+        );
         Ok(config)
     }
 }
@@ -337,6 +344,37 @@ mod tests {
             assert!(error.contains("`trustedx.device_types`, entry 1"), "{error}");
         }
         assert!(refused("[trustedx]\ndevice_types = 'phone'", &[]).contains("a list of tables"));
+    }
+
+    #[test]
+    fn a_component_is_known_by_its_type_and_its_networks() {
+        let read = |entry: &str| format!("[[onespan.component]]\n{entry}");
+        let good = "type = 'Shop'\nclient = 'shop'\nnetworks = ['10.0.0.0/8', '::1']";
+        let components = load(&read(good), &[]).unwrap().onespan.components;
+        assert_eq!(
+            (&*components[0].component_type, components[0].client.as_str()),
+            ("Shop", "shop")
+        );
+        for (address, may) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("11.0.0.1", false)] {
+            assert_eq!(components[0].calls_from(address.parse().unwrap()), may, "{address}");
+        }
+        assert!(load("", &[]).unwrap().onespan.components.is_empty());
+        for bad in [
+            "type = 'Shop'\nclient = 'shop'",
+            "type = 'Shop'\nclient = 'shop'\nnetworks = []",
+            "type = 'Shop'\nclient = 'shop'\nnetworks = ['0.0.0.0/0']",
+            "type = 'Shop'\nclient = 'shop'\nnetworks = ['10.1.2.3/8']",
+            "type = ''\nclient = 'shop'\nnetworks = ['10.0.0.0/8']",
+            "type = 'Shop'\nclient = 'a b'\nnetworks = ['10.0.0.0/8']",
+        ] {
+            let error = refused(&read(bad), &[]);
+            assert!(error.contains("`onespan.component`, entry 1"), "{error}");
+        }
+        let proxied = format!(
+            "[server]\ntls = \"in_front\"\npublic_addresses = [\"https://a\"]\n{}",
+            read(good)
+        );
+        assert!(refused(&proxied, &[]).contains("`server.client_address_header`"));
     }
 
     #[test]

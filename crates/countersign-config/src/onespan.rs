@@ -1,15 +1,22 @@
 //! `[onespan]`: the dialect with OneSpan's APIs.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
+use countersign_core::id::ClientId;
 use countersign_core::spec::Digits;
+use ipnet::IpNet;
+use serde::Deserialize;
 
+use super::delivery::Network;
 use super::key::UncheckedValue;
 use super::layers::Layers;
 
 /// The largest value of [`OneSpanConfig::wait`].
 const WAIT_MAX: Duration = Duration::from_mins(5);
+/// The largest number of [`OneSpanConfig::components`].
+const COMPONENTS_MAX: usize = 64;
 
 /// The `[onespan]` section.
 #[derive(Clone, Debug)]
@@ -29,6 +36,38 @@ pub struct OneSpanConfig {
     pub generic_status_codes: bool,
     /// Whether a cancel may name its request by the plain key.
     pub plain_cancel_keys: bool,
+    /// The components that call without credentials.
+    pub components: Vec<Component>,
+}
+
+/// A component that is known by its type and its network, and calls without credentials.
+#[derive(Clone, Debug)]
+pub struct Component {
+    /// The component type that it names.
+    pub component_type: String,
+    /// The client for which it calls.
+    pub client: ClientId,
+    /// The networks from which it calls; at least one.
+    networks: Vec<IpNet>,
+}
+
+/// A component as the configuration writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenComponent {
+    #[serde(rename = "type")]
+    component_type: String,
+    client: String,
+    networks: Vec<String>,
+}
+
+impl Component {
+    /// Whether it may call from this address.
+    #[must_use]
+    pub fn calls_from(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.contains(&address))
+    }
 }
 
 impl OneSpanConfig {
@@ -45,6 +84,7 @@ impl OneSpanConfig {
             completions_per_minute: layers.take("onespan.completions_per_minute").count()?,
             generic_status_codes: layers.take("onespan.generic_status_codes").yes()?,
             plain_cancel_keys: layers.take("onespan.plain_cancel_keys").yes()?,
+            components: components(&layers.take("onespan.component"))?,
         })
     }
 }
@@ -59,6 +99,28 @@ fn context(key: &UncheckedValue) -> anyhow::Result<String> {
         key.value
     );
     Ok(text.to_owned())
+}
+
+fn components(key: &UncheckedValue) -> anyhow::Result<Vec<Component>> {
+    let entries = key.value.as_array().with_context(|| format!("{key} is a list of tables"))?;
+    ensure!(entries.len() <= COMPONENTS_MAX, "{key} are at most {COMPONENTS_MAX}");
+    let each = entries.iter().enumerate();
+    each.map(|(nth, entry)| {
+        let at = || format!("{key}, entry {}", nth + 1);
+        let written: WrittenComponent = entry.clone().try_into().with_context(at)?;
+        let network = |text: &String| match text.parse::<Network>() {
+            Ok(network) if network.0.prefix_len() > 0 => Ok(network.0),
+            Ok(_) => Err(anyhow!("a network that is every address protects nothing")),
+            Err(reason) => Err(anyhow!("{text}: {reason}")),
+        };
+        let networks: anyhow::Result<Vec<IpNet>> = written.networks.iter().map(network).collect();
+        let networks = networks.with_context(at)?;
+        ensure!(!networks.is_empty(), "{}: `networks` has at least one network", at());
+        ensure!(!written.component_type.is_empty(), "{}: `type` is empty", at());
+        let client = written.client.parse().with_context(at)?;
+        Ok(Component { component_type: written.component_type, client, networks })
+    })
+    .collect()
 }
 
 fn wait(key: &UncheckedValue) -> anyhow::Result<Duration> {

@@ -251,7 +251,7 @@ impl Authenticator {
 
     /// A client that calls through a dialect without scopes. If it is limited to scopes, it has
     /// only the roles whose calls those scopes allow.
-    fn caller(&self, client: Client, scope: Arc<str>) -> Caller {
+    pub(crate) fn caller(&self, client: Client, scope: Arc<str>) -> Caller {
         let Client { tenant, id, name, roles, scopes, .. } = client;
         let roles = match scopes {
             None => roles,

@@ -14,6 +14,7 @@ pub mod body_limit;
 pub mod callback_url;
 pub mod caller;
 pub mod challenge;
+pub mod component;
 pub mod discovery;
 pub mod fingerprint;
 mod host;

@@ -375,6 +375,7 @@ fn onespan(
         phones: phones.clone(),
         tasks: tasks.clone(),
         wait: config.onespan.wait,
+        components: config.onespan.components.clone().into(),
         address: address.into(),
     };
     rest::router(rest, &config.onespan.context).merge(soap::router(soap))

@@ -1,6 +1,7 @@
 //! OneSpan's gateway, called like a phone's application.
 
 mod calls;
+mod components;
 mod domains;
 mod locks;
 mod login;

@@ -238,6 +238,22 @@ impl SoapCall {
         Ok(Self { command, style, element })
     }
 
+    /// The component type, whether or not the other parameters are valid.
+    pub(super) fn component(&self) -> Option<String> {
+        let text = |element: &Element| element.text().map(str::to_owned);
+        let mut lists = self.element.children.iter().filter(|child| child.name.ends_with("Set"));
+        if self.style == Style::Elements {
+            return self.element.child("componentType").and_then(text);
+        }
+        let named = lists.find_map(|list| {
+            list.children.iter().find(|attribute| {
+                let id = attribute.child("attributeID").and_then(Element::text);
+                matches!(id, Some("SIGNFLD_COMPONENT_TYPE" | "CREDFLD_COMPONENT_TYPE"))
+            })
+        });
+        named.and_then(|attribute| attribute.child("value")).and_then(text)
+    }
+
     /// Parses the parameters.
     ///
     /// # Errors

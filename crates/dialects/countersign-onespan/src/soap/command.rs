@@ -34,16 +34,18 @@ enum CommandError {
     Unanswered(Fault),
 }
 
-/// Performs the command, and returns its result.
+/// Performs the command, and returns its result. `component` is the component type that the caller
+/// must name.
 ///
 /// # Errors
 /// If there is no result, because the server failed or drains.
 pub(super) async fn perform(
     soap: &Soap,
     caller: Caller,
+    component: &str,
     call: &SoapCall,
 ) -> Result<CommandResult, Fault> {
-    match done(soap, caller, call).await {
+    match done(soap, caller, component, call).await {
         Ok(done) => Ok(CommandResult::Done(done)),
         Err(CommandError::Told(status, sentence)) => {
             // The policy may give callers a less precise status; the log keeps the precise one.
@@ -54,10 +56,18 @@ pub(super) async fn perform(
     }
 }
 
-async fn done(soap: &Soap, caller: Caller, call: &SoapCall) -> Result<Done, CommandError> {
-    let RequestedAttributes { component, what } = call.asked()?;
+async fn done(
+    soap: &Soap,
+    caller: Caller,
+    component: &str,
+    call: &SoapCall,
+) -> Result<Done, CommandError> {
+    let RequestedAttributes { component: named, what } = call.asked()?;
+    if named != component {
+        return Err(BadParameter("componentType is not the name of this client".into()).into());
+    }
     let domain = what.user().and_then(|user| user.domain.clone());
-    let done = done_in_tenant(soap, caller, &component, what).await?;
+    let done = done_in_tenant(soap, caller, what).await?;
     // The answer names the domain as the caller did.
     Ok(match domain {
         Some(domain) => done.with_domain(domain),
@@ -65,15 +75,7 @@ async fn done(soap: &Soap, caller: Caller, call: &SoapCall) -> Result<Done, Comm
     })
 }
 
-async fn done_in_tenant(
-    soap: &Soap,
-    caller: Caller,
-    component: &str,
-    what: What,
-) -> Result<Done, CommandError> {
-    if component != caller.name {
-        return Err(BadParameter("componentType is not the name of this client".into()).into());
-    }
+async fn done_in_tenant(soap: &Soap, caller: Caller, what: What) -> Result<Done, CommandError> {
     // The equivalents of phones' calls can only access this client's own transactions.
     let (tenant, client) = (caller.tenant.clone(), caller.client.clone());
     let asker = Asker { tenant: &tenant, client: Some(&client), operation: Operation::Sign };

@@ -31,6 +31,7 @@ use self::render::Fault;
 use crate::phone::Phones;
 use countersign_http::body_limit;
 use countersign_http::caller::{AuthError, Authenticator, Caller, basic};
+use countersign_http::component::Component;
 use countersign_http::listen::Peer;
 use countersign_node::task::Shutdown;
 
@@ -45,6 +46,8 @@ pub struct Soap {
     pub tasks: Shutdown,
     /// How long a suspended call waits.
     pub wait: Duration,
+    /// The components that call without credentials.
+    pub components: Arc<[Component]>,
     /// The server's address for clients, which the WSDL contains.
     pub address: Arc<str>,
 }
@@ -73,12 +76,29 @@ async fn describe(State(soap): State<Soap>, uri: Uri) -> Response {
 async fn call(State(soap): State<Soap>, request: Request) -> Result<Response, Fault> {
     let address = request.extensions().get::<Peer>();
     let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-    let caller = soap.caller(request.headers(), address).await?;
+    let caller = match basic(request.headers()) {
+        // A component names itself in the body, which only its network may send.
+        None if soap.components.iter().any(|one| one.calls_from(address)) => None,
+        credentials => Some(soap.caller(credentials, address).await?),
+    };
     if !is_xml(request.headers()) {
         return Err(Fault::not_xml());
     }
     let call = SoapCall::find(&body_limit::any(request).await?)?;
-    let answer = command::perform(&soap, caller, &call).await?;
+    let (caller, component) = match caller {
+        Some(caller) => {
+            let name = caller.name.clone();
+            (caller, name)
+        }
+        None => {
+            let component = call.component().ok_or(AuthError::NotAuthenticated)?;
+            let known = soap.authenticator.component(&soap.components, &component, address);
+            let caller = known.await?;
+            caller.check(Role::Ask)?;
+            (caller, component)
+        }
+    };
+    let answer = command::perform(&soap, caller, &component, &call).await?;
     Ok(render::answer(&call, &answer))
 }
 
@@ -91,8 +111,12 @@ fn is_xml(headers: &HeaderMap) -> bool {
 impl Soap {
     /// Authenticates the client by the id and secret of the request. Every command needs the role
     /// `ask`: it starts a transaction, or is about one of the client's own.
-    async fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, AuthError> {
-        let (id, secret) = basic(headers).ok_or(AuthError::NotAuthenticated)?;
+    async fn caller(
+        &self,
+        credentials: Option<(String, String)>,
+        address: IpAddr,
+    ) -> Result<Caller, AuthError> {
+        let (id, secret) = credentials.ok_or(AuthError::NotAuthenticated)?;
         let caller = self.authenticator.client(&id, &secret, address).await?;
         caller.check(Role::Ask)?;
         Ok(caller)

@@ -223,6 +223,13 @@ fn element(reader: &NsReader<&[u8]>, tag: &BytesStart<'_>) -> Result<Element, Ba
     Ok(element)
 }
 
+impl Element {
+    /// The first child of that name.
+    pub(super) fn child(&self, name: &str) -> Option<&Element> {
+        self.children.iter().find(|child| child.name == name)
+    }
+}
+
 impl Space {
     fn of(resolved: &ResolveResult<'_>) -> Result<Self, BadXml> {
         match resolved {
