@@ -1,6 +1,7 @@
 //! README's table of what ends what, measured: each kind of transaction, and each way to end it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::fmt::Write as _;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -90,54 +91,54 @@ impl Fixture {
                 let shown = phone.device.take(&offer, None).await.ok()?;
                 phone.device.approve(&shown, None).await.ok().map(drop)
             }
-            "OneSpan's gateway" => {
-                let fetched = json!({"requestKey": started.key, "serialNumber": self.serial()});
-                let call = "signature/push/getPreparedSignatureRequest";
-                let (status, result) = self.call(call, &fetched).await;
-                let message = (status == "STAT_SUCCESS").then(|| result["requestMessage"].clone());
-                let content = gateway::open(self.jane.phone(), message?.as_str()?).ok()?;
-                let signature = match form {
-                    Form::Cms => {
-                        BASE64.encode(gateway::cms(self.jane.phone(), &content, now()).ok()?)
-                    }
-                    Form::Code => gateway::code(self.jane.phone(), &content).ok()?,
-                    Form::Raw => return None, // the gateway has no such form
-                };
-                let (status, _) = self.complete(&started.key, &signature).await;
-                (status == "STAT_SUCCESS").then_some(())
-            }
-            "TrustedX's links" => {
-                let offer = phone.device.scan(&started.key).await.ok()?;
-                let shown = phone.device.take(&offer, None).await.ok()?;
-                let usage =
-                    if shown.media_type().contains("digest") { Use::Digest } else { Use::Content };
-                let identity = self.jane.phone().identity(usage).unwrap();
-                let body = match form {
-                    Form::Cms => {
-                        let key = SigningKey::from_pem(&identity.key).unwrap();
-                        let id = u128::from_str_radix(&started.id, 16).unwrap().to_be_bytes();
-                        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-                        let (bytes, kind) = (shown.bytes(), shown.media_type());
-                        let signed =
-                            cms::sign(bytes, kind, id, at, &identity.certificate, &[], &key);
-                        json!({"value": BASE64.encode(signed.unwrap()), "sign_identity": {"id": identity.id}})
-                    }
-                    Form::Code => return None, // the links have no such form
-                    Form::Raw => {
-                        let digest = match usage {
-                            Use::Digest => shown.bytes().to_vec(),
-                            _ => trustedx::openssl_digest("sha256", shown.bytes()),
-                        };
-                        trustedx::finish(identity, "ecdsa-sha256", &digest)
-                    }
-                };
-                let path = format!("/signatures/{}/finish", started.id);
-                let (status, _) =
-                    trustedx::put(&self.server, self.jane.phone(), &path, &body).await;
-                (status == StatusCode::OK).then_some(())
-            }
+            "OneSpan's gateway" => self.tries_gateway(form, started).await,
+            "TrustedX's links" => self.tries_link(phone, form, started).await,
             other => panic!("the table has an unknown column: {other}"),
         }
+    }
+
+    async fn tries_gateway(&self, form: Form, started: &Started) -> Option<()> {
+        let fetched = json!({"requestKey": started.key, "serialNumber": self.serial()});
+        let call = "signature/push/getPreparedSignatureRequest";
+        let (status, result) = self.call(call, &fetched).await;
+        let message = (status == "STAT_SUCCESS").then(|| result["requestMessage"].clone());
+        let phone = self.jane.phone();
+        let content = gateway::open(phone, message?.as_str()?).ok()?;
+        let signature = match form {
+            Form::Cms => BASE64.encode(gateway::cms(phone, &content, now()).ok()?),
+            Form::Code => gateway::code(phone, &content).ok()?,
+            Form::Raw => return None, // the gateway has no such form
+        };
+        let (status, _) = self.complete(&started.key, &signature).await;
+        (status == "STAT_SUCCESS").then_some(())
+    }
+
+    async fn tries_link(&self, mut phone: TestDevice, form: Form, started: &Started) -> Option<()> {
+        let offer = phone.device.scan(&started.key).await.ok()?;
+        let shown = phone.device.take(&offer, None).await.ok()?;
+        let is_digest = shown.media_type().contains("digest");
+        let usage = if is_digest { Use::Digest } else { Use::Content };
+        let identity = self.jane.phone().identity(usage).unwrap();
+        let (bytes, media_type) = (shown.bytes(), shown.media_type());
+        let body = match form {
+            Form::Cms => {
+                let key = SigningKey::from_pem(&identity.key).unwrap();
+                let id = u128::from_str_radix(&started.id, 16).unwrap().to_be_bytes();
+                let certificate = &identity.certificate;
+                let signed = cms::sign(bytes, media_type, id, now(), certificate, &[], &key);
+                let value = BASE64.encode(signed.unwrap());
+                json!({"value": value, "sign_identity": {"id": identity.id}})
+            }
+            Form::Code => return None, // the links have no such form
+            Form::Raw if is_digest => trustedx::finish(identity, "ecdsa-sha256", bytes),
+            Form::Raw => {
+                let digest = trustedx::openssl_digest("sha256", bytes);
+                trustedx::finish(identity, "ecdsa-sha256", &digest)
+            }
+        };
+        let path = format!("/signatures/{}/finish", started.id);
+        let (status, _) = trustedx::put(&self.server, self.jane.phone(), &path, &body).await;
+        (status == StatusCode::OK).then_some(())
     }
 
     /// The form of the signature of a transaction that has finished.
@@ -189,12 +190,12 @@ async fn the_readmes_table_of_what_ends_what_is_as_measured() {
     let fixture = Fixture::new().await;
     let (mut measured, mut written) = (String::new(), String::new());
     for row in rows {
-        written.push_str(&format!("| {} |\n", row.join(" | ")));
+        writeln!(written, "| {} |", row.join(" | ")).unwrap();
         let mut cells = vec![row[0].to_owned()];
         for column in &head[1..] {
             cells.push(fixture.cell(row[0], column).await);
         }
-        measured.push_str(&format!("| {} |\n", cells.join(" | ")));
+        writeln!(measured, "| {} |", cells.join(" | ")).unwrap();
     }
     assert_eq!(rows.len(), 5);
     assert_eq!(measured, written, "measured:\n{measured}");
