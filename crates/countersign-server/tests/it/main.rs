@@ -22,6 +22,7 @@ mod lifecycle;
 mod listings;
 mod locks;
 mod metrics;
+mod names;
 mod operating_page;
 mod operations;
 mod pin_resets;
