@@ -130,9 +130,15 @@ impl Command {
                 let made = CreatedUser { user: user.to_string(), tenant: tenant.to_string() };
                 answer::print(admin.json, &made, || {
                     let argument = quoted(user.as_str());
+                    // A name that begins with a dash would be read as an option.
+                    let arguments = if user.as_str().starts_with('-') {
+                        format!("--tenant {tenant} -- {argument}")
+                    } else {
+                        format!("{argument} --tenant {tenant}")
+                    };
                     format!(
                         "User {user} of {tenant} is made. For a device: \
-                         `countersign activation create {argument} --tenant {tenant}`."
+                         `countersign activation create {arguments}`."
                     )
                 })?;
                 admin.close().await

@@ -24,6 +24,7 @@ mod lifecycle;
 mod listings;
 mod locks;
 mod metrics;
+mod names;
 mod operating_page;
 mod operations;
 mod operator_acts;
