@@ -229,7 +229,6 @@ impl Notifier for LocalNotifier {
             Notification::Disconnect { tenant, user, recipients } => {
                 // Removed at once: from here on the device is not online.
                 let user = (tenant, user);
-                self.0.expected.lock().forget(&user, &recipients);
                 self.0.by_user.lock().keep(&user, |line| {
                     let hung_up = recipients.includes(line.device);
                     if hung_up {
@@ -238,6 +237,8 @@ impl Notifier for LocalNotifier {
                     }
                     !hung_up
                 });
+                // Only now, so that no poll that was connected is expected again.
+                self.0.expected.lock().forget(&user, &recipients);
             }
             Notification::DisconnectTenant(tenant) => {
                 self.0.expected.lock().forget_tenant(&tenant);
@@ -277,10 +278,12 @@ impl Connection {
     /// Ends a long poll that is answered at `now`. The device stays online until its next poll is
     /// overdue, unless it was disconnected meanwhile.
     pub fn answered(self, now: Timestamp) {
-        let is_registered = self.connections.by_user.lock().has(&self.user, self.number);
-        if is_registered {
+        // Held until the next poll is expected, so that no disconnection comes in between.
+        let by_user = self.connections.by_user.lock();
+        if by_user.has(&self.user, self.number) {
             self.connections.expected.lock().expect(self.user.clone(), self.device, now);
         }
+        drop(by_user);
     }
 }
 

@@ -119,9 +119,9 @@ async fn a_code_that_an_application_made_lets_one_phone_in() {
     let asked = format!("{path}?responseQrType=mpower");
     let (status, made) = server.call(Method::POST, &asked, Some(&json!({"secret": true}))).await;
     assert_eq!(status, StatusCode::OK, "{made}");
-    let picture = BASE64.decode(made["data"]["qrCode"].as_str().unwrap()).unwrap();
+    let picture = BASE64.decode(made["data"][0]["qrCode"].as_str().unwrap()).unwrap();
     assert!(picture.starts_with(b"\x89PNG\r\n"));
-    let code = made["data"]["activationCode"].as_str().unwrap();
+    let code = made["data"][0]["activationCode"].as_str().unwrap();
     let (_, listed) = server.call(Method::GET, path, None).await;
     assert_eq!(listed["data"], json!([]), "a secret one is never listed");
 

@@ -261,7 +261,7 @@ async fn a_code_names_its_maker_and_enrols_no_device_once_it_is_deleted() {
     let asks = enrolment(&server, "jane", &by_operator, None, KeyKind::default());
     let file = server.path().join("phone.json");
     enrol(&PhoneFile::at(&file), &asks).await.unwrap_err();
-    let other = made["data"]["activationCode"].as_str().unwrap();
+    let other = made["data"][0]["activationCode"].as_str().unwrap();
     let asks = enrolment(&server, "jane", other, None, KeyKind::default());
     enrol(&PhoneFile::at(&file), &asks).await.unwrap();
     assert_eq!(list()[0]["state"], "used");
