@@ -136,7 +136,7 @@ impl Noun {
             Self::Backup(backup) => backup.run().await,
             Self::Restore(restore) => restore.run().await,
             Self::MasterKey(command) => command.run().await,
-            Self::Tenant(command) => command.run().await,
+            Self::Tenant(command) => Box::pin(command.run()).await,
             Self::Client(command) => command.run().await,
             Self::Key(command) => command.run().await,
             Self::User(command) => command.run().await,
