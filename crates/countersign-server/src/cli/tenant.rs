@@ -44,8 +44,8 @@ pub(super) enum Command {
         #[command(flatten)]
         place: LedgerArgs,
     },
-    /// Add a domain to a tenant: a further name, such as mydomain.com, by which OneSpan's calls name
-    /// it.
+    /// Add a domain to a tenant: a further name, such as mydomain.com, by which OneSpan's calls
+    /// name it.
     ///
     /// A domain is unique among the names and domains of all tenants. One that the tenant has
     /// already is no failure.

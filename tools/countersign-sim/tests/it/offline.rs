@@ -6,7 +6,7 @@ use countersign_core::id::SerialNumber;
 use countersign_core::port::Ledger as _;
 use countersign_core::refusal::DeviceRefusal;
 use countersign_core::spec::{AcceptedFormats, Digits, Operation, Recipients};
-use countersign_core::transaction::{Outcome, TakeOrigin, Transaction};
+use countersign_core::transaction::{End, Outcome, TakeOrigin, Transaction};
 use countersign_proof::ocra;
 use countersign_sim::Phone;
 
@@ -71,7 +71,7 @@ fn the_client_that_got_the_content_hands_in_the_code_of_a_device_that_never_fetc
         let serial = serial(&fixture, janes(0)).await;
         assert_eq!(complete(&fixture, &started, true, serial, &right).await, Ok(()));
         let ended = fixture.found(&started).await.value;
-        assert_eq!(ended.end().map(|end| end.outcome()), Some(Outcome::Finished));
+        assert_eq!(ended.end().map(End::outcome), Some(Outcome::Finished));
         let takes: Vec<_> = ended.takes.iter().map(|take| (take.device, take.origin)).collect();
         assert_eq!(takes, [(janes(0).id(), TakeOrigin::Gateway)]);
     });

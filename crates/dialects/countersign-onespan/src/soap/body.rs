@@ -8,9 +8,9 @@ use super::invalid::{BadParameter, NotSoap};
 use super::xml::{self, Element, Space};
 use super::{attributes, logins};
 
-/// The commands, by the vendor's names. `AuthUser` and `AuthenticationChallenge` are in the vendor's
-/// namespace of logins. `AuthUserRequest` and `GetSecureChallenge` are ours, and in that of
-/// signatures.
+/// The commands, by the vendor's names. `AuthUser` and `AuthenticationChallenge` are in the
+/// vendor's namespace of logins. `AuthUserRequest` and `GetSecureChallenge` are ours, and in that
+/// of signatures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SoapCommand {
     AuthSignatureRequest,

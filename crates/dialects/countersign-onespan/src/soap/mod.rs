@@ -85,18 +85,15 @@ async fn call(State(soap): State<Soap>, request: Request) -> Result<Response, Fa
         return Err(Fault::not_xml());
     }
     let call = SoapCall::find(&body_limit::any(request).await?)?;
-    let (caller, component) = match caller {
-        Some(caller) => {
-            let name = caller.name.clone();
-            (caller, name)
-        }
-        None => {
-            let component = call.component().ok_or(AuthError::NotAuthenticated)?;
-            let known = soap.authenticator.component(&soap.components, &component, address);
-            let caller = known.await?;
-            caller.check(Role::Ask)?;
-            (caller, component)
-        }
+    let (caller, component) = if let Some(caller) = caller {
+        let name = caller.name.clone();
+        (caller, name)
+    } else {
+        let component = call.component().ok_or(AuthError::NotAuthenticated)?;
+        let known = soap.authenticator.component(&soap.components, &component, address);
+        let caller = known.await?;
+        caller.check(Role::Ask)?;
+        (caller, component)
     };
     let answer = command::perform(&soap, caller, &component, &call).await?;
     Ok(render::answer(&call, &answer))

@@ -1,3 +1,4 @@
+use super::attributes::{AUTH_SIGNATURE, AUTH_SIGNATURE_UNUSED, GEN_REQUEST, GEN_REQUEST_UNUSED};
 use super::*;
 
 mod page;
@@ -215,9 +216,6 @@ fn every_published_attribute_is_accepted() {
             })
             .collect();
         asked(command, &listed(&given))
-    };
-    use super::attributes::{
-        AUTH_SIGNATURE, AUTH_SIGNATURE_UNUSED, GEN_REQUEST, GEN_REQUEST_UNUSED,
     };
     let made = with("genRequest", &[&GEN_REQUEST[..], &GEN_REQUEST_UNUSED].concat()).unwrap();
     assert!(matches!(made, What::Prepare { serial: Some(_), .. }), "{made:?}");
