@@ -12,6 +12,7 @@ const PROGRAMS: &[(&[&str], &str, &str)] = &[
         "openssl",
         "verifies every signature and certificate as a second implementation",
     ),
+    (&["curl", "--version"], "curl", "calls the server over HTTP/2, and as the README says"),
     (
         &["sqlite3", "--version"],
         "sqlite3",

@@ -33,6 +33,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     total += webhooks(root).check();
     total += webpush(root).check();
     total += soap(root).check();
+    total += kobil_clients(root).check();
     total += demo(root)?;
     println!("\n{total}");
     Ok(total.failed == 0)
@@ -74,6 +75,20 @@ fn soap(root: &Path) -> Step {
                   ${CARGO_TARGET_DIR:-target}/debug/countersign";
     command.args(["-euc", script]).current_dir(root);
     Step::new("SOAP, by zeep", command).within(DEMO_MAX)
+}
+
+/// Stock clients of KOBIL's calls and of the token addresses, from `PyPI` and npm, unedited.
+fn kobil_clients(root: &Path) -> Step {
+    let mut command = Command::new("sh");
+    let script = "python3 -m pip --quiet --disable-pip-version-check install --root-user-action=ignore \
+                  --upgrade --target target/python kobil-sign==3.0.0 authlib==1.6.5 requests==2.34.2 && \
+                  npm install --silent --no-save --no-audit --no-fund --prefix target/node-openid \
+                  openid-client@6.8.9 && \
+                  cargo build --quiet --package countersign-server && \
+                  PYTHONPATH=$PWD/target/python python3 xtask/src/kobil_clients.py \
+                  ${CARGO_TARGET_DIR:-target}/debug/countersign target/node-openid";
+    command.args(["-euc", script]).current_dir(root);
+    Step::new("KOBIL's calls, by kobil-sign, Authlib and openid-client", command).within(DEMO_MAX)
 }
 
 /// The README's first command, and the `openssl` line that it prints, as a reader would run them;
