@@ -13,11 +13,9 @@ import sys
 import tempfile
 import threading
 
-import requests
-import zeep
-
 BINARY = os.path.abspath(sys.argv[1])
 COMPONENT = "Shop & Söhne"
+WITHOUT_CREDENTIALS = "Sample Client"
 FIELDS = {"dataField": [{"key": "To", "value": "Ann <&> Bob"}, {"key": "Amount", "value": "5 €"}]}
 
 
@@ -173,14 +171,24 @@ def drive(service, device):
     return 16
 
 
-def main():
+def served(work):
+    """Calls `work` with the address of a real server and a client of it, which has a user with a device."""
     run("tenant", "create", "acme")
     client = run("client", "create", COMPONENT, "--tenant", "acme")
     run("user", "create", "jane", "--tenant", "acme")
     activation = run("activation", "create", "jane", "--tenant", "acme")
     serve = [BINARY, "serve", "--listen", "127.0.0.1:0", "--data", "data", "--config", "config.toml"]
     with open("config.toml", "w", encoding="utf-8") as file:
-        file.write('[observe]\nlisten = "127.0.0.1:0"\nlog = "warn"\n')
+        file.write(f'''
+[[onespan.component]]
+type = "{WITHOUT_CREDENTIALS}"
+client = "{client["client_id"]}"
+networks = ["127.0.0.1"]
+
+[observe]
+listen = "127.0.0.1:0"
+log = "error"
+''')
     server = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
     try:
         address = server.stdout.readline().strip().removeprefix("ready ")
@@ -188,28 +196,35 @@ def main():
         enrol = [BINARY, "device", "enrol", "--server", address, "--ca", "data/tls/ca.pem", "--tenant", "acme"]
         enrol += ["--user", "jane", "--code", activation["code"], "--out", "phone.json"]
         subprocess.run(enrol, check=True, stdout=subprocess.DEVNULL)
-        with open("phone.json", encoding="utf-8") as file:
-            device = json.load(file)
-        session = requests.Session()
-        session.trust_env = False
-        session.verify = "data/tls/ca.pem"
-        session.auth = (client["client_id"], client["client_secret"])
-        transport = zeep.Transport(session=session, operation_timeout=60)
-        service = zeep.Client(f"{address}/onespan/soap?wsdl", transport=transport).service
-        answered = drive(service, device)
-        session.auth = (client["client_id"], "another secret")
-        try:
-            service.cancelAuthSignatureRequest("x", "x", "x")
-            raise AssertionError("a wrong secret was accepted")
-        except (zeep.exceptions.Fault, zeep.exceptions.TransportError):
-            pass
-        print(f"{answered} calls of zeep's, answered as the reference specifies")
+        work(address, client)
     finally:
         server.terminate()
         server.wait()
 
 
+def main(address, client):
+    import requests
+    import zeep
+
+    with open("phone.json", encoding="utf-8") as file:
+        device = json.load(file)
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = "data/tls/ca.pem"
+    session.auth = (client["client_id"], client["client_secret"])
+    transport = zeep.Transport(session=session, operation_timeout=60)
+    service = zeep.Client(f"{address}/onespan/soap?wsdl", transport=transport).service
+    answered = drive(service, device)
+    session.auth = (client["client_id"], "another secret")
+    try:
+        service.cancelAuthSignatureRequest("x", "x", "x")
+        raise AssertionError("a wrong secret was accepted")
+    except (zeep.exceptions.Fault, zeep.exceptions.TransportError):
+        pass
+    print(f"{answered} calls of zeep's, answered as the reference specifies")
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
-        main()
+        served(main)
