@@ -15,7 +15,8 @@ import javax.xml.ws.WebServiceException;
 import javax.xml.ws.soap.SOAPFaultException;
 
 public final class SoapClients {
-    private static final PrintStream OUT = new PrintStream(System.out, true, StandardCharsets.UTF_8);
+    private static final PrintStream OUT =
+        new PrintStream(System.out, true, StandardCharsets.UTF_8);
     private static final BufferedReader IN =
         new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     private static final String TITLE = "Log in, Jane?";
@@ -57,7 +58,7 @@ public final class SoapClients {
         OUT.println("done " + client.calls);
     }
 
-    /** What is pushed, the user signs on the device. */
+    /** The user signs a pushed request on the device. */
     private void pushed() throws Exception {
         phone("approve");
         var signed = await(push(fields()), null);
@@ -75,7 +76,8 @@ public final class SoapClients {
             new Holder<>(), status, made);
         calls++;
         succeeded(status.value.getResultCodes());
-        check(made.value.getRequestImage()[1] == 'P' && made.value.getRequestMessage().length > 0, made);
+        check(made.value.getRequestImage()[1] == 'P', "no PNG");
+        check(made.value.getRequestMessage().length > 0, "no message");
         phone("scan " + made.value.getRequestKey());
         var signed = await(null, made.value.getRequestKey());
         succeeded(signed.codes);
@@ -154,7 +156,7 @@ public final class SoapClients {
         failed(status.value.getResultCodes(), "STAT_NOT_FOUND");
     }
 
-    /** What is no request is a fault, whose sentence is shown. */
+    /** A message that is not a request gets a fault, whose sentence is shown. */
     private void faults(String id) {
         var many = new DataFieldList();
         for (int i = 0; i < 600; i++) {

@@ -56,7 +56,7 @@ const value = (results, wanted) => {
 };
 const another = (code) => String((Number(code) + 1) % 10 ** 8).padStart(8, '0');
 
-// What is pushed, the user signs on the device.
+// The user signs a pushed request on the device.
 await phone('approve');
 let signed = await signature('authSignatureRequest', { ...whose, push });
 succeeded(signed.status);
@@ -122,7 +122,7 @@ const nobody = { ...whose, user: { userID: 'nobody' }, push };
 ({ status } = await signature('authSignatureRequest', nobody));
 failed(status, 'STAT_NOT_FOUND');
 
-// What is no request is a fault, whose sentence is shown; so is a wrong secret.
+// A message that is not a request gets a fault, whose sentence is shown; a wrong secret too.
 const many = { dataField: Array.from({ length: 600 }, () => ({ key: 'a', value: 'b' })) };
 const large = { ...whose, push: { title: 'Pay?', dataFieldList: many } };
 await assert.rejects(signature('authSignatureRequest', large), /1024 elements/);

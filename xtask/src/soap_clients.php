@@ -91,7 +91,7 @@ function fault(callable $refused): string
 
 $client = client(['login' => $id, 'password' => $secret]);
 
-// What is pushed, the user signs on the device.
+// The user signs a pushed request on the device.
 phone('approve');
 $push = ['title' => 'Pay?', 'dataFieldList' => FIELDS];
 $signed = call('authSignatureRequest', [...$whose, 'push' => $push]);
@@ -124,7 +124,8 @@ $done = attributes('SIGNFLD', ['REQUEST_KEY' => $key, 'SIGNATURE' => $wrong]);
 $refused = call('authSignature', ['attributeSet' => $done])->results;
 failed($refused, 'STAT_INVCREDENTIALS');
 check(value($refused, 'SIGNFLD_STATUS_MESSAGE') !== '', $refused);
-$done = attributes('SIGNFLD', ['REQUEST_KEY' => $key, 'SIGNATURE' => $code, 'SERIAL_NO' => $serial]);
+$done = ['REQUEST_KEY' => $key, 'SIGNATURE' => $code, 'SERIAL_NO' => $serial];
+$done = attributes('SIGNFLD', $done);
 $done['attributes'][3]['attributeOptions'] = ['NEGATIVE' => true, 'MASKED' => true];
 succeeded(call('authSignature', ['attributeSet' => $done])->results);
 
@@ -146,7 +147,7 @@ check(str_contains($refused->errorStack->errors[0]->errorDesc, 'componentType'),
 $nobody = [...$whose, 'user' => ['userID' => 'nobody'], 'push' => $push];
 failed(call('authSignatureRequest', $nobody)->status, 'STAT_NOT_FOUND');
 
-// What is no request is a fault, whose sentence is shown; so is a wrong secret.
+// A message that is not a request gets a fault, whose sentence is shown; a wrong secret too.
 $many = ['dataField' => array_fill(0, 600, ['key' => 'a', 'value' => 'b'])];
 $push = ['title' => 'Pay?', 'dataFieldList' => $many];
 $told = fault(fn() => call('authSignatureRequest', [...$whose, 'push' => $push]));
