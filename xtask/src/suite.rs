@@ -34,6 +34,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     total += webpush(root).check();
     total += soap(root).check();
     total += kobil_clients(root).check();
+    total += trustedx_clients(root).check();
     total += demo(root)?;
     println!("\n{total}");
     Ok(total.failed == 0)
@@ -89,6 +90,18 @@ fn kobil_clients(root: &Path) -> Step {
                   ${CARGO_TARGET_DIR:-target}/debug/countersign target/node-openid";
     command.args(["-euc", script]).current_dir(root);
     Step::new("KOBIL's calls, by kobil-sign, Authlib and openid-client", command).within(DEMO_MAX)
+}
+
+/// Stock clients of TrustedX's calls, from `PyPI`, unedited: they sign PDFs by processes.
+fn trustedx_clients(root: &Path) -> Step {
+    let mut command = Command::new("sh");
+    let script = "python3 -m pip --quiet --disable-pip-version-check install --root-user-action=ignore \
+                  --upgrade --target target/python pyhanko==0.38.0 authlib==1.6.5 requests==2.34.2 && \
+                  cargo build --quiet --package countersign-server && \
+                  PYTHONPATH=$PWD/target/python python3 xtask/src/trustedx_clients.py \
+                  ${CARGO_TARGET_DIR:-target}/debug/countersign";
+    command.args(["-euc", script]).current_dir(root);
+    Step::new("TrustedX's calls, by pyHanko, Authlib and requests", command).within(DEMO_MAX)
 }
 
 /// The README's first command, and the `openssl` line that it prints, as a reader would run them;

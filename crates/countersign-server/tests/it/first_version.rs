@@ -62,6 +62,29 @@ async fn an_application_gets_a_signature_that_openssl_verifies() {
     assert_eq!(more.status.code(), Some(1));
 }
 
+/// The sentences name the directory, and the help says that one file is taken.
+#[test]
+fn a_directory_is_no_file_of_root_certificates() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("payment.p7m");
+    std::fs::write(&file, "x").unwrap();
+    let verify = |file: &Path, ca: &Path| {
+        let mut verify = std::process::Command::new(BINARY);
+        let output = verify.arg("verify").arg(file).arg("--ca").arg(ca).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let named = format!("{} is a directory, and one file is needed\n", directory.path().display());
+    let takes = "--ca takes a file in PEM, such as `countersign ca export` prints";
+    assert_eq!(verify(&file, directory.path()), format!("error: {takes}: {named}"));
+    assert_eq!(verify(directory.path(), &file), format!("error: {named}"));
+
+    let help = std::process::Command::new(BINARY).args(["verify", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, taken) = help.split_once("--ca <FILE>\n").expect("it lists --ca with a file");
+    assert!(taken.trim_start().starts_with("The root certificates to trust, PEM"), "{help}");
+}
+
 /// The device's certificate ends after three years, the evidence is kept for longer.
 #[tokio::test]
 async fn a_signature_is_verified_as_of_its_acceptance_when_its_certificate_has_ended() {

