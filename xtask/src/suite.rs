@@ -33,6 +33,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     total += webhooks(root).check();
     total += webpush(root).check();
     total += soap(root).check();
+    total += soap_clients(root).check();
     total += kobil_clients(root).check();
     total += trustedx_clients(root).check();
     total += demo(root)?;
@@ -76,6 +77,18 @@ fn soap(root: &Path) -> Step {
                   ${CARGO_TARGET_DIR:-target}/debug/countersign";
     command.args(["-euc", script]).current_dir(root);
     Step::new("SOAP, by zeep", command).within(DEMO_MAX)
+}
+
+/// Stock SOAP clients of three other languages, which get the same address.
+fn soap_clients(root: &Path) -> Step {
+    let mut command = Command::new("sh");
+    let script = "npm install --silent --no-save --no-audit --no-fund --prefix target/node-soap soap@1.13.0 && \
+                  cargo build --quiet --package countersign-server && \
+                  for client in php node java; do \
+                  python3 xtask/src/soap_clients.py ${CARGO_TARGET_DIR:-target}/debug/countersign \
+                  $client target/node-soap; done";
+    command.args(["-euc", script]).current_dir(root);
+    Step::new("SOAP, by PHP's SoapClient, node-soap and JAX-WS", command).within(DEMO_MAX)
 }
 
 /// Stock clients of KOBIL's calls and of the token addresses, from `PyPI` and npm, unedited.

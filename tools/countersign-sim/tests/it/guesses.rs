@@ -64,6 +64,9 @@ fn judge<T: core::fmt::Debug>(store: &Store, call: &str, answers: Vec<Result<T, 
             | DeviceRefusal::CodeWrong { tries_left: 0 }
             | DeviceRefusal::UserLocked
             | DeviceRefusal::Ended(Outcome::Locked) => {}
+            // The right code was among those that the policy allows, and ended the transaction.
+            DeviceRefusal::Ended(Outcome::Finished) | DeviceRefusal::Unknown
+                if !right.is_empty() => {}
             DeviceRefusal::PinWrong { .. } | DeviceRefusal::CodeWrong { .. } => answered += 1,
             other => panic!("{call}: {other:?}"),
         }
