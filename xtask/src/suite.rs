@@ -2,10 +2,10 @@
 //!
 //! A failed step does not stop the others, so that the last line counts all failures.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use std::{env, fs, thread};
 
 use anyhow::Context as _;
 
@@ -29,7 +29,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     )
     .check();
     total += tidy::run(root)?;
-    total += cargo(root, "tests", &["test", "--workspace", "--no-fail-fast"]).check_tests();
+    total += tests(root).check_tests();
     total += webhooks(root).check();
     total += webpush(root).check();
     total += soap(root).check();
@@ -45,6 +45,18 @@ fn cargo(root: &Path, name: &'static str, arguments: &[&str]) -> Step {
     let mut command = Command::new("cargo");
     command.args(arguments).current_dir(root);
     Step::new(name, command)
+}
+
+/// All tests. Many wait for processes and clocks, so more of them run at once than there are
+/// cores.
+fn tests(root: &Path) -> Step {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut command = Command::new("cargo");
+    command.args(["test", "--workspace", "--no-fail-fast"]).current_dir(root);
+    if env::var_os("RUST_TEST_THREADS").is_none() {
+        command.env("RUST_TEST_THREADS", (2 * cores).to_string());
+    }
+    Step::new("tests", command)
 }
 
 /// Standard Webhooks' own library, from `PyPI`, with the vectors of our signatures.

@@ -135,4 +135,31 @@ mod tests {
         let body = read(r#"{"domain":1,"requestKey":8408980524,"other":1,"other":2}"#).unwrap();
         assert_eq!((body.domain, body.request_key), (BodyMember::Other, BodyMember::Other));
     }
+
+    #[test]
+    fn each_member_has_a_row_in_the_page_and_each_row_is_a_member() {
+        let page = include_str!("../../../../docs/onespan.md");
+        let (_, table) = page.split_once("\n| member of a phone's call |").unwrap();
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let named: Vec<_> = rows.map(|line| line.split('`').nth(1).unwrap()).collect();
+        for name in &named {
+            let body = format!(r#"{{"{name}":"text"}}"#);
+            let read = BodyParameters::parse(body.as_bytes()).unwrap();
+            let BodyParameters { user_id, domain, request_key, challenge_key, .. } = &read;
+            let BodyParameters { serial_number, signature, digipass_instance_id, .. } = &read;
+            let members = [
+                user_id,
+                domain,
+                request_key,
+                challenge_key,
+                serial_number,
+                signature,
+                digipass_instance_id,
+                &read.encrypted_notification_id,
+            ];
+            assert_eq!(named.len(), members.len());
+            let known = members.iter().filter(|member| member.text().is_some()).count();
+            assert_eq!(known, 1, "{name}");
+        }
+    }
 }

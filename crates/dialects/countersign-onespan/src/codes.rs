@@ -58,6 +58,20 @@ pub struct ResultCodes {
 }
 
 impl Status {
+    /// All statuses, by their numbers' size.
+    pub const ALL: [Self; 10] = [
+        Self::Success,
+        Self::Error,
+        Self::InvParam,
+        Self::NotFound,
+        Self::Exists,
+        Self::NoSupport,
+        Self::InvCredentials,
+        Self::ExpChallenge,
+        Self::Permission,
+        Self::Locked,
+    ];
+
     /// The status of a refused call of a phone.
     pub fn of_device(refusal: &DeviceRefusal) -> Self {
         match refusal {
