@@ -22,6 +22,9 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     total += cargo(root, "format", &["fmt", "--all", "--", "--check"]).check();
     let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"];
     total += cargo(root, "format of the fuzz targets", &fuzz).check();
+    let lock =
+        ["tree", "--locked", "--quiet", "--manifest-path", "fuzz/Cargo.toml", "--depth", "0"];
+    total += cargo(root, "lock file of the fuzz targets", &lock).check();
     total += cargo(
         root,
         "lints",
