@@ -318,8 +318,8 @@ impl Authenticator {
         Ok(self.caller(verified.client, "".into()))
     }
 
-    /// Has the history know that a wrong credential of this kind was given for a client: in its
-    /// tenant, or as an event of the whole server if there is no such client or tenant.
+    /// Records in the history that a wrong credential of this kind was given for a client: an event
+    /// of its tenant, or of the whole server if there is no such client or tenant.
     fn note_wrong(&self, tenant: Option<&TenantName>, id: &str, address: IpAddr, credential: &str) {
         let Ok(client) = id.parse() else { return };
         let (kind, subject) = (EventKind::ClientRefused, Subject::Client(client));
@@ -327,7 +327,7 @@ impl Authenticator {
         self.note_refused(kind, tenant, subject, details);
     }
 
-    /// Has the history know that a credential was refused.
+    /// Records in the history that a credential was refused.
     fn note_refused(
         &self,
         kind: EventKind,

@@ -10,7 +10,7 @@ use rustls::{AlertDescription, CertificateError};
 /// The reason why a TLS connection was refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TlsRefusal {
-    /// What is wrong with the other side, as a sentence without a full stop.
+    /// The fault of the other side, as a sentence without a full stop.
     pub sentence: String,
     /// Whether its certificate is the reason.
     pub by_certificate: bool,

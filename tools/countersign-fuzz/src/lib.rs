@@ -1,5 +1,5 @@
-//! Fuzz targets: each takes a stranger's bytes, hands them to what reads them, and asserts what
-//! must hold of whatever is accepted. That nothing panics is the least of it.
+//! Fuzz targets: each gives untrusted bytes to a parser, and asserts what must hold of every
+//! accepted input. A panic is a failure too.
 //!
 //! Each function has a program in `fuzz/fuzz_targets/`, which libFuzzer guides by coverage, and a
 //! committed corpus in `fuzz/corpus/`, from which the tests of this crate make inputs. The keys and

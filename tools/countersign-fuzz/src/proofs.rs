@@ -145,7 +145,7 @@ fn openssl(message: &[u8], root: &[u8], now: u64) -> Vec<u8> {
     output.stdout
 }
 
-/// As a signer's certificate, as an issuer's and as a root: the bytes are whichever they make.
+/// The bytes are read as a signer's certificate, as an issuer's and as a root.
 pub fn certificate(bytes: &[u8]) {
     let known = &*KNOWN;
     if let Ok(signer) = Signer::new(bytes, &known.chain, &known.roots, known.now) {

@@ -17,8 +17,8 @@ impl Authenticator {
     /// not counted as a guess.
     ///
     /// # Errors
-    /// As [`Authenticator::credentials`]. The history knows a wrong key in its tenant, if it is a
-    /// key that is not accepted, or as an event of the whole server.
+    /// As [`Authenticator::credentials`]. A wrong key is recorded in the history: as an event of
+    /// its tenant if it exists but is not accepted, else as one of the whole server.
     pub async fn api_key(
         &self,
         headers: &HeaderMap,

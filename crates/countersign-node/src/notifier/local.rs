@@ -241,10 +241,11 @@ impl Notifier for LocalNotifier {
                 self.0.expected.lock().forget(&user, &recipients);
             }
             Notification::DisconnectTenant(tenant) => {
-                self.0.expected.lock().forget_tenant(&tenant);
                 for line in self.0.by_user.lock().remove_tenant(&tenant) {
                     let _ = line.notes.try_send(ConnectionEvent::Locked);
                 }
+                // Only now, as above.
+                self.0.expected.lock().forget_tenant(&tenant);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What one process commits reaches the devices and callers of another process through its events.
+//! Commits of one process reach the devices and callers of another process through their events.
 
 use core::ops::AsyncFn;
 

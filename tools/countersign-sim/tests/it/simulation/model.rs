@@ -131,7 +131,7 @@ impl Model {
                 assert!(!self.is_deleted(tenant), "a tenant that is deleted stays so");
                 self.tenants.insert(tenant.clone(), *state);
             }
-            // What is gone is looked for in the ledger.
+            // The ledger is asked which rows are gone.
             Written::TenantRemoved { tenant, is_complete } => {
                 assert!(self.tenants.contains_key(tenant), "only a locked tenant is deleted");
                 if *is_complete {
@@ -149,7 +149,7 @@ impl Model {
                 );
                 self.settled.insert(settlement.id);
             }
-            Written::Purged(_) => {} // What is gone is looked for in the ledger.
+            Written::Purged(_) => {} // The ledger is asked which rows are gone.
         }
     }
 
