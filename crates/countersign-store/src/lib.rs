@@ -25,6 +25,7 @@ mod memory;
 pub mod private;
 mod rotation;
 mod seal;
+mod sql;
 mod sqlite;
 
 pub use keys::{SealedKeys, SealedSigner};
