@@ -92,6 +92,10 @@ impl Memory {
         Stats { commits: self.0.lock().commits, syncs: 0 }
     }
 
+    pub(crate) fn has_devices(&self) -> bool {
+        !self.0.lock().devices.is_empty()
+    }
+
     pub(crate) fn backlog(&self) -> crate::Backlog {
         self.0.lock().deliveries.backlog()
     }

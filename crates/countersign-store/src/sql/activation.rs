@@ -78,7 +78,7 @@ impl Row {
 
 /// The version of an activation's row, if there is one.
 async fn version(sql: &impl Sql, activation: &Activation) -> Result<Option<u32>, StoreError> {
-    let version = "SELECT version FROM activations WHERE tenant = ?1 AND id = ?2";
+    let version = "SELECT version FROM activations WHERE tenant = ?1 AND id = ?2 /* FOR UPDATE */";
     sql.find(version, values![activation.tenant.as_str(), activation.id.to_be_bytes()]).await
 }
 

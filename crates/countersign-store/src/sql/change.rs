@@ -65,12 +65,81 @@ impl PreparedCommit {
         Self { change: PreparedChange::of(commit.change, keys), events }
     }
 
+    /// Whether it changes transactions only, so that it may share a batch with others.
+    pub(crate) fn is_of_transactions(&self) -> bool {
+        matches!(self.change, PreparedChange::Transaction(_) | PreparedChange::Reached(..))
+    }
+
+    /// The user of the transaction that it changes.
+    pub(crate) fn user(&self) -> Option<(&TenantName, &UserName)> {
+        match &self.change {
+            PreparedChange::Transaction(work) => Some(work.user()),
+            _ => None,
+        }
+    }
+
+    /// The tenant that must not be locked when it is committed.
+    pub(crate) fn depends_on(&self) -> Option<&TenantName> {
+        match &self.change {
+            PreparedChange::Transaction(work) => work.depends_on(),
+            _ => None,
+        }
+    }
+
+    /// The tenant that it locks or unlocks, and whether it locks it.
+    pub(crate) fn tenant_lock(&self) -> Option<(&TenantName, bool)> {
+        match &self.change {
+            PreparedChange::CreateTenant(row) => Some((row.name(), false)),
+            PreparedChange::SetTenantState(tenant, _, state) => {
+                Some((tenant, *state != TenantState::Active))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it changes what is not one user's, so that such changes are made one at a time.
+    pub(crate) fn takes_registry_turn(&self) -> bool {
+        match &self.change {
+            PreparedChange::CreateTenant(_)
+            | PreparedChange::SetTenantState(..)
+            | PreparedChange::DeleteTenant(..)
+            | PreparedChange::ReplaceAuthority(_)
+            | PreparedChange::TrustRoot(..)
+            | PreparedChange::DistrustRoot(..)
+            | PreparedChange::AddDomain(_)
+            | PreparedChange::RemoveDomain(_)
+            | PreparedChange::ReplaceTokenKey(_)
+            | PreparedChange::CreateClient(_)
+            | PreparedChange::ChangeClient(..)
+            | PreparedChange::DeleteClient(..)
+            | PreparedChange::RotateCallbackKey(..)
+            | PreparedChange::RetireCallbackKey(..)
+            | PreparedChange::CreateApiKey(_)
+            | PreparedChange::SetApiKeyState(..)
+            | PreparedChange::DeleteApiKey(_) => true,
+            PreparedChange::Transaction(_)
+            | PreparedChange::Reached(..)
+            | PreparedChange::CreateUser(..)
+            | PreparedChange::SetLockState(..)
+            | PreparedChange::DeleteUser(..)
+            | PreparedChange::ChangeDevice(..)
+            | PreparedChange::ChangePin(..)
+            | PreparedChange::CreateActivation(..)
+            | PreparedChange::DeleteActivation(..)
+            | PreparedChange::Enrol(_)
+            | PreparedChange::AddIdentity(_)
+            | PreparedChange::RenewIdentity(_)
+            | PreparedChange::Replay(..)
+            | PreparedChange::Nothing => false,
+        }
+    }
+
     /// Checks the change against the ledger. If it is not stale, writes it with its events.
     pub(crate) async fn write(&self, sql: &impl Sql) -> Result<Committed, StoreError> {
         let committed = self.change.write(sql).await?;
         if matches!(committed, Committed::Written | Committed::Replayed(1..)) {
             for event in &self.events {
-                event.insert(sql).await?;
+                sql.record(event).await?;
             }
         }
         Ok(committed)

@@ -21,7 +21,8 @@ pub(crate) async fn note_push(
     sql.execute(
         "INSERT INTO contacts (tenant, transaction_id, device, push, push_at, push_outcome)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT DO UPDATE SET push = ?4, push_at = ?5, push_outcome = ?6",
+         ON CONFLICT (tenant, transaction_id, device)
+             DO UPDATE SET push = ?4, push_at = ?5, push_outcome = ?6",
         values![
             tenant.as_str(),
             transaction.bytes(),
@@ -46,7 +47,8 @@ pub(crate) async fn note_reached(
 ) -> Result<(), StoreError> {
     let note =
         "INSERT INTO contacts (tenant, transaction_id, device, reached_at) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET reached_at = ?4 WHERE reached_at IS NULL";
+         ON CONFLICT (tenant, transaction_id, device)
+             DO UPDATE SET reached_at = ?4 WHERE contacts.reached_at IS NULL";
     for id in transactions {
         sql.execute(
             note,

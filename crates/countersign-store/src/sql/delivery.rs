@@ -142,7 +142,7 @@ async fn settle_claimed(sql: &impl Sql, settlement: &Settlement) -> Result<Settl
             && device::retire_push(sql, tenant, device, *version, *at).await?
         {
             let event = NewEvent::of_retired_push(settlement, device);
-            event::Row::of(&event).insert(sql).await?;
+            sql.record(&event::Row::of(&event)).await?;
             written = Some(event);
         }
     }

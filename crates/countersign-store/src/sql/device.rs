@@ -392,13 +392,18 @@ pub(crate) fn list_statement(of_user: bool) -> String {
     )
 }
 
+/// Whether any device was ever enrolled, in any tenant that is left.
+pub(crate) async fn any(sql: &impl Sql) -> Result<bool, StoreError> {
+    sql.exists("SELECT 1 FROM devices LIMIT 1", &[]).await
+}
+
 /// The version of a device's row, if there is one.
 pub(crate) async fn version(
     sql: &impl Sql,
     tenant: &TenantName,
     id: DeviceId,
 ) -> Result<Option<u32>, StoreError> {
-    let version = "SELECT version FROM devices WHERE tenant = ?1 AND id = ?2";
+    let version = "SELECT version FROM devices WHERE tenant = ?1 AND id = ?2 /* FOR UPDATE */";
     sql.find(version, values![tenant.as_str(), number(id.number())]).await
 }
 

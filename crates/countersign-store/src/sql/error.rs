@@ -4,6 +4,7 @@ use core::error::Error;
 
 use countersign_core::Fault;
 
+use crate::postgres;
 use crate::sqlite::error::explained;
 
 /// The reason why a read or a write failed.
@@ -12,6 +13,12 @@ pub(crate) enum StoreError {
     /// An error of SQLite, or of the disk.
     #[error("{}", explained(.0))]
     Sqlite(#[from] rusqlite::Error),
+    /// An error of PostgreSQL, or of the connection to it.
+    #[error("{}", postgres::error::explained(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// A tenant on which a commit depends was locked while it was written.
+    #[error("the tenant was locked meanwhile")]
+    TenantLocked,
     /// A corrupt row.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),

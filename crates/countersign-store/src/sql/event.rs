@@ -34,6 +34,7 @@ pub(crate) const PURGE: &str = "DELETE FROM events
 
 /// An event, prepared to be written. The slow serialisation is done before it queues for the
 /// writer.
+#[derive(Clone)]
 pub(crate) struct Row {
     tenant: Option<TenantName>,
     at: Timestamp,
@@ -55,6 +56,22 @@ impl Row {
             subject: event.subject.to_string(),
             details: (!event.details.is_empty()).then(|| json(&members().collect::<Vec<_>>())),
         }
+    }
+
+    /// The tenant's name; empty for the server's own events.
+    pub(crate) fn tenant_key(&self) -> &str {
+        column(self.tenant.as_ref())
+    }
+
+    /// The columns behind the tenant and the number.
+    pub(crate) fn columns(&self) -> (i64, &str, &str, &str, Option<&str>) {
+        (
+            moment(self.at),
+            self.kind.as_str(),
+            self.actor.as_str(),
+            self.subject.as_str(),
+            self.details.as_deref(),
+        )
     }
 
     pub(crate) async fn insert(&self, sql: &impl Sql) -> Result<(), StoreError> {

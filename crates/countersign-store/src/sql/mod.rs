@@ -36,6 +36,8 @@ pub(crate) mod value;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use countersign_core::port::{Committed, StoredMax};
+use countersign_core::spec::TransactionSpec;
 use error::StoreError;
 use value::{Cell, Cells, FromCell, Value};
 
@@ -46,6 +48,27 @@ pub(crate) trait Sql {
 
     /// Executes a statement, and answers its rows.
     async fn query(&self, statement: &str, values: &[Value<'_>]) -> Result<Vec<Cells>, StoreError>;
+
+    /// Counts a new transaction as stored. If it would exceed a quota, nothing is counted, and the
+    /// answer is that quota.
+    async fn count_stored(
+        &self,
+        spec: &TransactionSpec,
+        max: StoredMax,
+    ) -> Result<Option<Committed>, StoreError>
+    where
+        Self: Sized,
+    {
+        stored::add(self, spec, max).await
+    }
+
+    /// Writes an event, as its tenant's next.
+    async fn record(&self, event: &event::Row) -> Result<(), StoreError>
+    where
+        Self: Sized,
+    {
+        event.insert(self).await
+    }
 
     /// The first row of a statement.
     async fn first(

@@ -50,7 +50,7 @@ pub(crate) async fn add(
 }
 
 /// The quota, if any, that one more transaction of this client would exceed.
-async fn full(
+pub(crate) async fn full(
     sql: &impl Sql,
     spec: &TransactionSpec,
     max: StoredMax,

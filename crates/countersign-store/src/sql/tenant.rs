@@ -23,15 +23,22 @@ impl Row {
         Self { roots: json(&roots), new }
     }
 
+    pub(crate) fn name(&self) -> &TenantName {
+        &self.new.tenant.name
+    }
+
     pub(crate) async fn insert(&self, sql: &impl Sql) -> Result<Committed, StoreError> {
         let NewTenant { tenant, authority_key, token_key } = &self.new;
+        let is_domain = "SELECT 1 FROM tenant_domains WHERE domain = ?1";
+        if sql.exists(is_domain, values![tenant.name.as_str()]).await? {
+            return Ok(Committed::Exists);
+        }
         let made = sql
             .execute(
                 "INSERT INTO tenants (name, state, authority_certificate, roots, token_public_key,
                                       token_key_before, token_key_before_not_after,
                                       users_made, users, devices, created_at)
-                 SELECT ?1, ?8, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7
-                  WHERE NOT EXISTS (SELECT 1 FROM tenant_domains WHERE domain = ?1)
+                 VALUES (?1, ?8, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7)
                  ON CONFLICT DO NOTHING",
                 values![
                     tenant.name.as_str(),

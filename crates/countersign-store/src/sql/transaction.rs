@@ -24,7 +24,7 @@ use super::column::{Columns, json, moment, number};
 use super::error::StoreError;
 use super::proof::{self, RawBody};
 use super::spec::SpecBody;
-use super::{delivery, evidence, stored, user};
+use super::{delivery, evidence, user};
 use crate::single_use_mark;
 use crate::sql::Sql;
 use crate::sql::value::{Value, values};
@@ -87,10 +87,25 @@ impl CommitWork {
         Self { takes: json(&takes), body, mark: single_use_mark(&commit), commit }
     }
 
+    /// The user of the transaction.
+    pub(crate) fn user(&self) -> (&TenantName, &UserName) {
+        let spec = &self.commit.transaction.spec;
+        (&spec.tenant, &spec.user)
+    }
+
+    /// The tenant that must not be locked when it is committed.
+    pub(crate) fn depends_on(&self) -> Option<&TenantName> {
+        let Preconditions { user, device, .. } = self.commit.preconditions;
+        let depends = user.is_some() || device.is_some();
+        depends.then_some(&self.commit.transaction.spec.tenant)
+    }
+
     /// Checks the commit against the ledger, and writes it if it is not stale.
     pub(crate) async fn write(&self, sql: &impl Sql) -> Result<Committed, StoreError> {
         let spec = &*self.commit.transaction.spec;
-        let found = Versions::read(sql, spec, self.commit.preconditions).await?;
+        let changes_user = self.body.is_some() || self.commit.lock_state.is_some();
+        let preconditions = self.commit.preconditions;
+        let found = Versions::read(sql, spec, preconditions, changes_user).await?;
         let version = found.transaction;
         if let (None, Some(expected), Event::Discarded) =
             (version, self.commit.expected, self.commit.event)
@@ -136,27 +151,27 @@ impl CommitWork {
     /// counted as stored.
     async fn obstacle(&self, sql: &impl Sql) -> Result<Option<Committed>, StoreError> {
         let spec = &self.commit.transaction.spec;
-        if let Some(reference) = &spec.reference {
-            let taken = sql
-                .exists(
-                    REFERENCE_IS_TAKEN,
-                    values![spec.tenant.as_str(), spec.client.as_str(), &reference.name,],
-                )
-                .await?;
-            if taken {
-                return Ok(Some(Committed::ReferenceTaken));
-            }
-        }
+        let reference = spec.reference.as_ref().map(|reference| reference.name.as_str());
+        let (tenant, user) = (spec.tenant.as_str(), spec.user.as_str());
         let key = number(spec.request_key.number());
-        if sql.exists(KEY_IS_OPEN, values![spec.tenant.as_str(), key]).await? {
+        let client = spec.client.as_str();
+        let row = match reference {
+            Some(reference) => {
+                sql.first(OBSTACLES, values![tenant, key, user, client, reference]).await?
+            }
+            None => sql.first(OBSTACLES_WITHOUT_REFERENCE, values![tenant, key, user]).await?,
+        };
+        let mut columns = Columns::of("transactions", 0, row.unwrap_or_default());
+        if columns.next::<bool>("reference")? {
+            return Ok(Some(Committed::ReferenceTaken));
+        }
+        if columns.next::<bool>("request_key")? {
             return Ok(Some(Committed::RequestKeyTaken));
         }
-        let open: u32 =
-            sql.value(COUNT_OPEN, values![spec.tenant.as_str(), spec.user.as_str()]).await?;
-        if open >= u32::from(self.commit.open_max) {
+        if columns.next::<u32>("count")? >= u32::from(self.commit.open_max) {
             return Ok(Some(Committed::TooManyOpen));
         }
-        stored::add(sql, spec, self.commit.stored_max).await
+        sql.count_stored(spec, self.commit.stored_max).await
     }
 
     async fn insert(&self, sql: &impl Sql, body: &str) -> Result<(), StoreError> {
@@ -280,13 +295,22 @@ const INSERT: &str = "INSERT INTO transactions (tenant, id, version, state, reac
 const SIGNATURE_IS_USED: &str = "SELECT 1 FROM used_signatures WHERE tenant = ?1 AND mark = ?2";
 const USE_SIGNATURE: &str = "INSERT INTO used_signatures (tenant, mark) VALUES (?1, ?2)";
 
-const REFERENCE_IS_TAKEN: &str = "SELECT 1 FROM transactions
-        WHERE tenant = ?1 AND client = ?2 AND reference = ?3
-    UNION ALL
-    SELECT 1 FROM evidence WHERE tenant = ?1 AND client = ?2 AND reference = ?3";
+/// Whether the reference is taken, whether the request key is open, and the user's open
+/// transactions.
+pub(crate) const OBSTACLES: &str = "SELECT
+    EXISTS (SELECT 1 FROM transactions WHERE tenant = ?1 AND client = ?4 AND reference = ?5)
+        OR EXISTS (SELECT 1 FROM evidence WHERE tenant = ?1 AND client = ?4 AND reference = ?5),
+    EXISTS (SELECT 1 FROM transactions
+             WHERE tenant = ?1 AND request_key = ?2 AND due_at IS NOT NULL),
+    (SELECT count(*) FROM transactions
+      WHERE tenant = ?1 AND user_name = ?3 AND due_at IS NOT NULL)";
 
-pub(crate) const KEY_IS_OPEN: &str =
-    "SELECT 1 FROM transactions WHERE tenant = ?1 AND request_key = ?2 AND due_at IS NOT NULL";
+/// The same for a transaction without a reference.
+const OBSTACLES_WITHOUT_REFERENCE: &str = "SELECT false,
+    EXISTS (SELECT 1 FROM transactions
+             WHERE tenant = ?1 AND request_key = ?2 AND due_at IS NOT NULL),
+    (SELECT count(*) FROM transactions
+      WHERE tenant = ?1 AND user_name = ?3 AND due_at IS NOT NULL)";
 
 pub(crate) const COUNT_OPEN: &str =
     "SELECT count(*) FROM transactions WHERE tenant = ?1 AND user_name = ?2 AND due_at IS NOT NULL";
@@ -325,9 +349,16 @@ struct Versions {
 
 /// Reads all versions at once, because each statement costs about as much as reading its row.
 pub(crate) const VERSIONS: &str = "SELECT
-    (SELECT version FROM transactions WHERE tenant = ?1 AND id = ?2),
-    (SELECT version FROM users WHERE tenant = ?1 AND name = ?3),
-    (SELECT version FROM devices WHERE tenant = ?1 AND id = ?4),
+    (SELECT version FROM transactions WHERE tenant = ?1 AND id = ?2 /* FOR UPDATE */),
+    (SELECT version FROM users WHERE tenant = ?1 AND name = ?3 /* FOR SHARE */),
+    (SELECT version FROM devices WHERE tenant = ?1 AND id = ?4 /* FOR SHARE */),
+    (SELECT state <> 'active' FROM tenants WHERE name = ?1)";
+
+/// The same, for a commit that counts the user's transactions or changes the user.
+const VERSIONS_OF_CHANGED_USER: &str = "SELECT
+    (SELECT version FROM transactions WHERE tenant = ?1 AND id = ?2 /* FOR UPDATE */),
+    (SELECT version FROM users WHERE tenant = ?1 AND name = ?3 /* FOR UPDATE */),
+    (SELECT version FROM devices WHERE tenant = ?1 AND id = ?4 /* FOR SHARE */),
     (SELECT state <> 'active' FROM tenants WHERE name = ?1)";
 
 impl Versions {
@@ -335,12 +366,14 @@ impl Versions {
         sql: &impl Sql,
         spec: &TransactionSpec,
         preconditions: Preconditions,
+        changes_user: bool,
     ) -> Result<Self, StoreError> {
         let device = preconditions.device.map(|(id, _)| number(id.number()));
+        let statement = if changes_user { VERSIONS_OF_CHANGED_USER } else { VERSIONS };
         let (tenant, user) = (spec.tenant.as_str(), spec.user.as_str());
         let id = spec.id.bytes();
         let which = values![tenant, id, user, device];
-        let found = sql.first(VERSIONS, which).await?.unwrap_or_default();
+        let found = sql.first(statement, which).await?.unwrap_or_default();
         let mut columns = Columns::of("transactions", 0, found);
         Ok(Self {
             transaction: columns.next("version")?,

@@ -122,7 +122,7 @@ pub(crate) async fn version(
     tenant: &TenantName,
     name: &UserName,
 ) -> Result<Option<u32>, StoreError> {
-    let version = "SELECT version FROM users WHERE tenant = ?1 AND name = ?2";
+    let version = "SELECT version FROM users WHERE tenant = ?1 AND name = ?2 /* FOR UPDATE */";
     sql.find(version, values![tenant.as_str(), name.as_str()]).await
 }
 
@@ -166,8 +166,10 @@ pub(crate) async fn delete(
 ) -> Result<Committed, StoreError> {
     let (of, user) = (tenant.as_str(), name.as_str());
     let whose = values![of, user];
-    let open: u32 = sql.value(COUNT_OPEN, whose).await?;
-    if version(sql, tenant, name).await? != Some(expected) || open != 0 {
+    // The user is locked before transactions are counted, so that none begins in between.
+    if version(sql, tenant, name).await? != Some(expected)
+        || sql.value::<u32>(COUNT_OPEN, whose).await? != 0
+    {
         return Ok(Committed::Stale);
     }
     for statement in [

@@ -116,6 +116,11 @@ impl Sqlite {
         })
     }
 
+    pub(crate) fn has_devices(&self) -> Result<bool, Fault> {
+        let any = async |sql: &Connection| crate::sql::device::any(sql).await;
+        self.0.readers.read("looking for devices", any)
+    }
+
     pub(crate) fn master_keys(&self) -> &MasterKeys {
         &self.0.keys
     }
