@@ -96,6 +96,20 @@ pub enum PostgresError {
     /// There is a ledger where one was to be made.
     #[error("schema {0} has a ledger already; it was not changed")]
     Exists(String),
+    /// A ledger is being moved into the schema.
+    #[error(
+        "a ledger is moved into schema {0}, and not all of it is there: call `countersign migrate \
+         --from DIR --to URL` again, which goes on where it was"
+    )]
+    Moving(String),
+    /// The schema has the move of another ledger.
+    #[error(
+        "schema {0} has a part of another ledger, or of this one as it was before it was changed, \
+         or by another version of the program: \
+         name another schema in store.schema, or remove this one (`DROP SCHEMA {0} CASCADE`) and \
+         begin again"
+    )]
+    OtherMove(String),
     /// The clocks differ.
     #[error(
         "the clock of the database differs from this machine's by {0:?}; correct one of them \

@@ -17,6 +17,7 @@ mod connection;
 pub(crate) mod error;
 mod pool;
 mod schema;
+pub(crate) mod target;
 mod unit;
 mod writer;
 

@@ -30,6 +30,9 @@ pub(super) async fn prepare(
     check_encoding(connection).await?;
     check_clock(connection, now).await?;
     let (client, schema) = (connection.client(), &address.schema);
+    if is_moved_into(connection, schema).await? {
+        return Err(PostgresError::Moving(schema.clone()));
+    }
     // Several nodes may start at once.
     client
         .batch_execute(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})"))
@@ -41,6 +44,28 @@ pub(super) async fn prepare(
         .await
         .map_err(failed)?;
     migrated
+}
+
+/// Whether a ledger is being moved into a schema.
+pub(super) async fn is_moved_into(
+    connection: &Connection,
+    schema: &str,
+) -> Result<bool, PostgresError> {
+    let table = "SELECT 1 FROM information_schema.tables
+        WHERE table_schema = $1 AND table_name = 'moving_in'";
+    let found = connection.client().query_opt(table, &[&schema]).await;
+    let failed =
+        |error: tokio_postgres::Error| PostgresError::Failed(explained(&error).to_string());
+    Ok(found.map_err(failed)?.is_some())
+}
+
+/// Whether a schema that is there was made by this version of the program.
+pub(super) async fn is_of_this_program(connection: &Connection) -> Result<bool, PostgresError> {
+    let version = "SELECT version FROM ledger WHERE application = 'countersign'";
+    let found = connection.client().query_opt(version, &[]).await;
+    let failed =
+        |error: tokio_postgres::Error| PostgresError::Failed(explained(&error).to_string());
+    Ok(found.map_err(failed)?.is_some_and(|row| row.get::<_, i64>(0) == MIGRATIONS.len() as i64))
 }
 
 async fn migrate(

@@ -218,12 +218,7 @@ impl Columns {
         column: &'static str,
         why: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> StoreError {
-        let part = |at| match self.row.get(at) {
-            Some(Cell::Text(text)) => text.clone(),
-            Some(Cell::Integer(number)) => number.to_string(),
-            Some(Cell::Blob(bytes)) => hex::encode(bytes),
-            None | Some(Cell::Null) => String::from("?"),
-        };
+        let part = |at| self.row.get(at).unwrap_or(&Cell::Null).shown();
         let id = (0..self.key_length).map(part).collect::<Vec<_>>().join("/");
         Corrupt { table: self.table, column, id, why: why.into() }.into()
     }

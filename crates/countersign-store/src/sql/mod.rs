@@ -7,6 +7,7 @@
 
 pub(crate) mod activation;
 pub(crate) mod change;
+pub(crate) mod checksum;
 pub(crate) mod client;
 pub(crate) mod column;
 pub(crate) mod contact;
@@ -20,6 +21,7 @@ pub(crate) mod evidence;
 pub(crate) mod identity;
 pub(crate) mod identity_key;
 pub(crate) mod key;
+pub(crate) mod moved;
 pub(crate) mod private_key;
 pub(crate) mod proof;
 pub(crate) mod read;

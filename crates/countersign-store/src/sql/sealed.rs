@@ -187,7 +187,7 @@ impl SealedColumn {
         let corrupt = |why: Box<dyn core::error::Error + Send + Sync>| Corrupt {
             table: self.table,
             column: self.column,
-            id: format!("{tenant}/{}", shown(id)),
+            id: format!("{tenant}/{}", id.shown()),
             why,
         };
         let name: TenantName = tenant.parse().map_err(|error| corrupt(Box::new(error)))?;
@@ -215,15 +215,6 @@ impl SealedColumn {
         };
         let place = SealContext { tenant: &name, owner };
         act(place).map_err(|error| corrupt(Box::new(error)).into())
-    }
-}
-
-fn shown(id: &Cell) -> String {
-    match id {
-        Cell::Text(text) => text.clone(),
-        Cell::Integer(number) => number.to_string(),
-        Cell::Blob(bytes) => hex::encode(bytes),
-        Cell::Null => "?".into(),
     }
 }
 

@@ -36,6 +36,16 @@ impl Cell {
             Self::Blob(bytes) => Value::Blob(bytes),
         }
     }
+
+    /// The column as part of a row's id, for errors.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Integer(number) => number.to_string(),
+            Self::Blob(bytes) => hex::encode(bytes),
+            Self::Null => "?".into(),
+        }
+    }
 }
 
 /// What can be a parameter of a statement.

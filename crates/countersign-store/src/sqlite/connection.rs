@@ -1,6 +1,8 @@
 //! A connection of SQLite, as the SQL of the ledger uses it. It never waits: each future is ready
 //! when it is first polled, so that [`answered`](crate::sql::answered) has its answer.
 
+use std::ops::ControlFlow;
+
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, params_from_iter};
 
@@ -14,16 +16,32 @@ impl Sql for Connection {
     }
 
     async fn query(&self, statement: &str, values: &[Value<'_>]) -> Result<Vec<Cells>, StoreError> {
-        let mut statement = self.prepare_cached(statement)?;
-        let count = statement.column_count();
-        let mut rows = statement.query(params_from_iter(values))?;
         let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            let cells = (0..count).map(|at| cell(row.get_ref(at)?));
-            found.push(cells.collect::<Result<_, _>>()?);
-        }
+        for_each_row(self, statement, values, |row| {
+            found.push(row);
+            ControlFlow::Continue(())
+        })?;
         Ok(found)
     }
+}
+
+/// Gives the rows of a statement one by one to `act`, until that breaks off.
+pub(super) fn for_each_row(
+    sql: &Connection,
+    statement: &str,
+    values: &[Value<'_>],
+    mut act: impl FnMut(Cells) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut statement = sql.prepare_cached(statement)?;
+    let count = statement.column_count();
+    let mut rows = statement.query(params_from_iter(values))?;
+    while let Some(row) = rows.next()? {
+        let cells = (0..count).map(|at| cell(row.get_ref(at)?));
+        if act(cells.collect::<Result<_, _>>()?).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 impl ToSql for Value<'_> {

@@ -19,6 +19,7 @@ pub(crate) mod error;
 mod open;
 mod readers;
 mod server_lock;
+pub(crate) mod source;
 #[cfg(test)]
 mod tests;
 mod write_queue_lock;

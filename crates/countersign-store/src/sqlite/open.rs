@@ -274,7 +274,7 @@ fn check_private(directory: &Path, ledger: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
@@ -412,7 +412,7 @@ fn not_writable(path: &Path, source: io::Error) -> OpenError {
     OpenError::NotWritable { path: path.into(), source: source.into() }
 }
 
-fn sql_failed(path: &Path, error: rusqlite::Error) -> OpenError {
+pub(super) fn sql_failed(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = path.to_path_buf();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::Foreign { path },

@@ -13,6 +13,7 @@ mod identities;
 mod keys;
 mod listings;
 mod model;
+mod moving;
 mod private_keys;
 mod quotas;
 mod registry;
