@@ -41,6 +41,9 @@ pub(super) fn lay(
     if let Some(listen) = overrides.listen {
         layers.lay_flag("--listen", "server.listen", &listen.to_string());
     }
+    if let Some(to) = overrides.to {
+        layers.lay_flag("--to", "store.url", &to);
+    }
     Ok(layers)
 }
 

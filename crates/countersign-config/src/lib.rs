@@ -98,6 +98,8 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
     /// `--listen`: the address on which applications and devices are served.
     pub listen: Option<SocketAddr>,
+    /// `--to`: the database into which a ledger is moved.
+    pub to: Option<String>,
 }
 
 impl Config {
@@ -213,7 +215,7 @@ mod tests {
     fn a_flag_outranks_the_environment() {
         let environment = [("COUNTERSIGN__SERVER__LISTEN".into(), "127.0.0.1:1".into())];
         let listen = "127.0.0.1:2".parse().ok();
-        let overrides = Overrides { listen, data: Some("elsewhere".into()) };
+        let overrides = Overrides { listen, data: Some("elsewhere".into()), to: None };
         let config = Config::from_layers(None, environment, overrides).unwrap();
         assert_eq!(Some(config.server.listen), listen);
         assert_eq!(config.store.data, Path::new("elsewhere"));

@@ -147,6 +147,7 @@ kinds! {
     MasterKeyRotated = "master_key.rotated": "All secrets are sealed under the newest master key. Detail `key` is its id.",
     MasterKeyRemoved = "master_key.removed": "A master key that nothing needs was removed. Detail `key` is its id.",
     LedgerRestored = "ledger.restored": "The ledger was restored from a backup. Detail `made_at` is the backup's time.",
+    LedgerMoved = "ledger.moved": "The ledger was moved from a file into PostgreSQL, and both were the same. Detail `rows` is the number of rows.",
 }
 
 impl EventKind {

@@ -317,7 +317,7 @@ pub(crate) async fn open(config: &Config, purpose: OpenFor) -> anyhow::Result<St
 }
 
 /// Where the ledger on PostgreSQL is.
-fn location(config: &PostgresConfig) -> PostgresLocation {
+pub(crate) fn location(config: &PostgresConfig) -> PostgresLocation {
     PostgresLocation {
         url: config.url.clone(),
         password_file: config.password_file.clone(),

@@ -162,7 +162,7 @@ impl LedgerArgs {
     /// # Errors
     /// If it is invalid.
     pub(super) fn configured(&self) -> anyhow::Result<Config> {
-        let overrides = Overrides { data: self.data.clone(), listen: None };
+        let overrides = Overrides { data: self.data.clone(), ..Overrides::default() };
         Config::load(self.config.as_deref(), overrides)
     }
 }

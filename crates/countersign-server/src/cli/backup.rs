@@ -120,7 +120,7 @@ fn told(view: &BackupView<'_>, master_key: &std::path::Path) -> String {
 
 impl Restore {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let overrides = Overrides { data: self.place.data.clone(), listen: None };
+        let overrides = Overrides { data: self.place.data.clone(), ..Overrides::default() };
         let file = self.place.config.as_deref();
         let restored = backup::restore(&self.directory, file, overrides)?;
         let view = RestoredView::of(&restored);

@@ -66,7 +66,7 @@ struct EntryView {
 
 impl ConfigArgs {
     fn overrides(&self) -> Overrides {
-        Overrides { data: self.data.clone(), listen: self.listen }
+        Overrides { data: self.data.clone(), listen: self.listen, to: None }
     }
 }
 

@@ -1,4 +1,7 @@
-//! `countersign init` and `countersign migrate`: a new ledger, and an older one brought up to date.
+//! `countersign init` and `countersign migrate`: a new ledger, and one that is brought up to date or
+//! moved into PostgreSQL.
+
+use std::path::PathBuf;
 
 use clap::Args;
 use countersign_config::Config;
@@ -7,6 +10,7 @@ use serde::Serialize;
 
 use super::admin::LedgerArgs;
 use super::answer;
+use super::moving;
 use crate::serve;
 
 /// Makes an empty ledger, also beside an existing master key.
@@ -20,12 +24,27 @@ pub(super) struct Init {
     place: LedgerArgs,
 }
 
-/// Brings the ledger of an older program up to date. No server may run meanwhile.
+/// Brings the ledger of an older program up to date, or moves a ledger into PostgreSQL. No server may
+/// run meanwhile.
 ///
-/// `countersign serve` does the same when it starts. A copy of the older ledger is kept beside it,
-/// as ledger.db.schema-N.
+/// `countersign serve` also brings a ledger up to date when it starts. A copy of the older ledger is
+/// kept beside it, as ledger.db.schema-N.
+///
+/// With --from and --to, the ledger of a data directory is moved into an empty schema of a
+/// PostgreSQL database, and compared at the end, row by row. The directory is only read. If a move
+/// was interrupted, the same command goes on where it was. docs/postgresql.md says what to do before
+/// and afterwards.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  countersign migrate --from data --to postgres://countersign@db.example/countersign \\\n      --config countersign.toml"
+)]
 pub(super) struct Migrate {
+    /// The data directory with the ledger that is moved
+    #[arg(long, value_name = "DIR", requires = "to", conflicts_with = "data")]
+    from: Option<PathBuf>,
+    /// The database for it, without a password; the other keys of [store] are as in --config
+    #[arg(long, value_name = "URL", requires = "from")]
+    to: Option<String>,
     #[command(flatten)]
     place: LedgerArgs,
 }
@@ -44,6 +63,9 @@ impl Init {
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        if let (Some(from), Some(to)) = (self.from, self.to) {
+            return moving::run(from, to, &self.place).await;
+        }
         let config = self.place.existing()?;
         let _lock = ServerLock::take(&config.store.data)?;
         open(&config, self.place.json, OpenFor::Serve, "up to date").await

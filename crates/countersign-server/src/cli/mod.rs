@@ -24,6 +24,7 @@ mod identity;
 mod key;
 mod ledger;
 mod master_key;
+mod moving;
 mod paint;
 mod parent;
 mod pin;
@@ -132,7 +133,7 @@ impl Noun {
             Self::Demo(demo) => Box::pin(demo.run()).await,
             Self::Serve(serve) => Box::pin(serve.run()).await,
             Self::Init(init) => init.run().await,
-            Self::Migrate(migrate) => migrate.run().await,
+            Self::Migrate(migrate) => Box::pin(migrate.run()).await,
             Self::Config(command) => command.run(),
             Self::Backup(backup) => backup.run().await,
             Self::Restore(restore) => restore.run().await,
@@ -243,6 +244,8 @@ mod tests {
             "config check --config c.toml --data d --listen 127.0.0.1:1 --json",
             "config show --json",
             "config default",
+            "migrate --data d --json",
+            "migrate --from d --to postgres://countersign@db/countersign --config c --json",
             "backup b --without-master-key --data d --config c.toml --json",
             "restore b --data d --config c.toml --json",
             "master-key list --data d --json",

@@ -32,7 +32,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let overrides = Overrides { data: self.data, listen: self.listen };
+        let overrides = Overrides { data: self.data, listen: self.listen, to: None };
         let serving = serve(self.config.as_deref(), overrides);
         if !self.with_parent {
             return serving.await;

@@ -65,7 +65,9 @@ pub(super) async fn is_of_this_program(connection: &Connection) -> Result<bool, 
     let found = connection.client().query_opt(version, &[]).await;
     let failed =
         |error: tokio_postgres::Error| PostgresError::Failed(explained(&error).to_string());
-    Ok(found.map_err(failed)?.is_some_and(|row| row.get::<_, i64>(0) == MIGRATIONS.len() as i64))
+    Ok(found
+        .map_err(failed)?
+        .is_some_and(|row| row.get::<_, i64>(0) == number(MIGRATIONS.len() as u64)))
 }
 
 async fn migrate(
