@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, ensure};
 use axum::Router;
 use countersign_core::engine::{Engine, Policy};
+use countersign_core::port::Clock as _;
 use countersign_core::session::Pace;
 use countersign_core::user::LockPolicy;
 use countersign_store::{OpenFor, PostgresLocation, SCHEMA, ServerLock, Store};
