@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::answer::{self, Refused};
-use super::device_auth::AuthenticatedDevice;
+use super::device_auth::{AuthenticatedCall, AuthenticatedDevice};
 use super::{Devices, StrangerPermit};
 use countersign_node::notifier::{Connection, ConnectionEvent, ConnectionKind};
 
@@ -222,7 +222,7 @@ async fn named<T: NamesTransaction>(
     devices: &Devices,
     id: &str,
     request: Request,
-) -> Result<(AuthenticatedDevice, T), Refused> {
+) -> Result<(AuthenticatedCall, T), Refused> {
     let device_auth = devices.prove(request).await?;
     let body: T = read(&device_auth.body)?;
     let path = countersign_wire::id::TransactionId::from_str(id).map_err(|_| Code::NotFound)?;

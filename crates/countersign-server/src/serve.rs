@@ -18,7 +18,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use axum::Router;
+use countersign_core::Fault;
 use countersign_core::engine::{Engine, Policy};
+
+use countersign_core::limits::SWEEP_MAX;
 use countersign_core::port::Clock as _;
 use countersign_core::session::Pace;
 use countersign_core::user::LockPolicy;
@@ -455,9 +458,23 @@ async fn sweep(core: Arc<Core>, tasks: Shutdown) {
     let mut turns = tokio::time::interval(SWEEP_EVERY);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while tasks.draining().run_until_cancelled(turns.tick()).await.is_some() {
-        if let Err(fault) = core.sweep().await {
+        if let Err(fault) = sweep_all(&core, &tasks).await {
             log(&fault);
         }
+    }
+}
+
+/// Sweeps until no more transactions are due than one sweep examines.
+async fn sweep_all(core: &Core, tasks: &Shutdown) -> Result<(), Fault> {
+    let mut first = None;
+    loop {
+        let due = core.sweep().await?.now;
+        let is_full = due.len() >= usize::from(SWEEP_MAX);
+        // A transaction that is due again was not ended. The next turn tries once more.
+        if !is_full || due.first() == first.as_ref() || tasks.is_draining() {
+            return Ok(());
+        }
+        first = due.into_iter().next();
     }
 }
 

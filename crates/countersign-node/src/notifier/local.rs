@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use countersign_core::device::Device;
 use countersign_core::event::{FrequentEvent, NewEvent};
 use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
-use countersign_core::limits::CHANNEL_FRAMES_MAX;
 use countersign_core::port::{Notification, Notifier};
 use countersign_core::spec::Recipients;
 use countersign_core::time::Timestamp;
@@ -22,6 +21,7 @@ use crate::history::{self, RefusedCalls};
 
 use super::by_user::{Connected, ConnectionsByUser, UserKey};
 use super::expected::ExpectedPolls;
+use super::queue::{QueueReceiver, queue};
 use super::waiters::{TooMany, Waiters};
 
 /// The number of devices whose last connection a node remembers; the oldest are forgotten.
@@ -80,6 +80,20 @@ pub enum ConnectionEvent {
     Locked,
 }
 
+impl ConnectionEvent {
+    /// Whether a connection that reads `other` too learns nothing from this event.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Offer(one), Self::Offer(other)) | (Self::Ended(one), Self::Ended(other)) => {
+                one.spec.id == other.spec.id
+            }
+            (Self::DeviceAdded(one), Self::DeviceAdded(other)) => one.id == other.id,
+            (Self::Replaced, Self::Replaced) | (Self::Locked, Self::Locked) => true,
+            _ => false,
+        }
+    }
+}
+
 /// A device's connection; registered until it is dropped.
 #[derive(Debug)]
 pub struct Connection {
@@ -87,7 +101,7 @@ pub struct Connection {
     user: UserKey,
     device: DeviceId,
     number: u64,
-    notes: mpsc::Receiver<ConnectionEvent>,
+    notes: QueueReceiver,
 }
 
 /// A waiting caller; registered until it is dropped.
@@ -118,7 +132,7 @@ impl LocalNotifier {
         now: Timestamp,
     ) -> Connection {
         self.0.seen.lock().see((tenant.clone(), device), now);
-        let (sender, notes) = mpsc::channel(CHANNEL_FRAMES_MAX);
+        let (sender, notes) = queue();
         let (user, number) = ((tenant.clone(), user.clone()), self.number());
         let line = Connected { number, device, kind, notes: sender };
         self.0.by_user.lock().join(user.clone(), line);
@@ -171,7 +185,7 @@ impl LocalNotifier {
         let user = (spec.tenant.clone(), spec.user.clone());
         self.0.by_user.lock().keep(&user, |line| {
             !spec.recipients.includes(line.device)
-                || notes.iter().all(|note| line.notes.try_send(note.clone()).is_ok())
+                || notes.iter().all(|note| line.notes.send(note.clone()).is_ok())
         });
     }
 }
@@ -223,7 +237,7 @@ impl Notifier for LocalNotifier {
                 self.0.by_user.lock().keep(&user, |line| {
                     let is_told = line.device != device.id && line.kind == ConnectionKind::Channel;
                     let event = || ConnectionEvent::DeviceAdded(Arc::clone(&device));
-                    !is_told || line.notes.try_send(event()).is_ok()
+                    !is_told || line.notes.send(event()).is_ok()
                 });
             }
             Notification::Disconnect { tenant, user, recipients } => {
@@ -233,7 +247,7 @@ impl Notifier for LocalNotifier {
                     let hung_up = recipients.includes(line.device);
                     if hung_up {
                         // If the queue is full, removing it closes the connection anyway.
-                        let _ = line.notes.try_send(ConnectionEvent::Locked);
+                        let _ = line.notes.send(ConnectionEvent::Locked);
                     }
                     !hung_up
                 });
@@ -242,7 +256,7 @@ impl Notifier for LocalNotifier {
             }
             Notification::DisconnectTenant(tenant) => {
                 for line in self.0.by_user.lock().remove_tenant(&tenant) {
-                    let _ = line.notes.try_send(ConnectionEvent::Locked);
+                    let _ = line.notes.send(ConnectionEvent::Locked);
                 }
                 // Only now, as above.
                 self.0.expected.lock().forget_tenant(&tenant);
@@ -273,7 +287,7 @@ impl Notifier for LocalNotifier {
 impl Connection {
     /// The next notification. `None` if the connection was closed because its queue was full.
     pub async fn next(&mut self) -> Option<ConnectionEvent> {
-        self.notes.recv().await
+        self.notes.next().await
     }
 
     /// Ends a long poll that is answered at `now`. The device stays online until its next poll is

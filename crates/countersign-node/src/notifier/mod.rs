@@ -3,6 +3,7 @@
 mod by_user;
 mod expected;
 mod local;
+mod queue;
 mod waiters;
 
 pub use local::{Connection, ConnectionEvent, ConnectionKind, EndWaiter, LocalNotifier};
