@@ -119,13 +119,9 @@ fn elements(out: &mut Xml, answer: &CommandResult) {
                 out.leaf("signature", signature);
             }
             Done::Prepared(prepared) => {
-                let name = match prepared.operation {
-                    Operation::Sign => "requestKey",
-                    Operation::Login => "challengeKey",
-                };
                 whose(out, &prepared.user, &prepared.domain);
                 out.leaf("serialNumber", &prepared.serial);
-                out.leaf(name, &prepared.key);
+                out.leaf("requestKey", &prepared.key);
                 out.leaf("requestMessage", &prepared.message);
                 out.leaf("requestImage", &BASE64.encode(&prepared.picture));
             }
