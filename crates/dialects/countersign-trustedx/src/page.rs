@@ -195,7 +195,12 @@ async fn told(error: ProcessError) -> (String, String) {
 /// Every reason for which a call is refused.
 fn refusals() -> Vec<ProcessError> {
     let fault = || Fault::new("testing", "it failed");
-    let auth = [AuthError::NoTenant, AuthError::NotAuthenticated, AuthError::TooManyTries];
+    let auth = [
+        AuthError::NoTenant,
+        AuthError::NoToken,
+        AuthError::NotAuthenticated,
+        AuthError::TooManyTries,
+    ];
     let starts = [
         StartRefusal::UnknownUser,
         StartRefusal::UserLocked,

@@ -265,7 +265,7 @@ impl From<AuthError> for Fault {
     fn from(stranger: AuthError) -> Self {
         match stranger {
             // Only its own clients learn whether a tenant exists.
-            AuthError::NoTenant | AuthError::NotAuthenticated => Self {
+            AuthError::NoTenant | AuthError::NoToken | AuthError::NotAuthenticated => Self {
                 header: Some((
                     WWW_AUTHENTICATE,
                     HeaderValue::from_static("Basic realm=\"countersign\""),
