@@ -294,7 +294,7 @@ impl Channel {
                 Message::Failed(ended(&done))
             }),
         };
-        let message = said.unwrap_or_else(|Refused(refusal)| Message::Refused(refusal));
+        let message = said.unwrap_or_else(|Refused(refusal, _)| Message::Refused(refusal));
         self.say(FromServer::answer(frame.n, message)).await
     }
 
