@@ -109,8 +109,8 @@ async fn a_lock_at_one_node_closes_the_channels_at_another() {
             (a.device_state("jane").await == "ONLINE").then_some(())
         })
         .await;
-        let path = "v3_user/logout/jane";
-        let (status, answer) = a.call(Method::POST, path, Some(&json!({}))).await;
+        let path = "v3_user/jane/ssms/logout";
+        let (status, answer) = a.call(Method::PUT, path, None).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         Instant::now()
     };
@@ -140,4 +140,43 @@ async fn after_a_node_dies_its_callers_transactions_are_finished_at_another() {
     assert_eq!(answer["status"], "OK", "{answer}");
     a.restart();
     assert_eq!(a.transaction("orphan")["state"], "finished");
+}
+
+/// A database of the test's own, and two nodes on it.
+fn nodes_with_database() -> (countersign_postgres::Server, [TestServer; 2]) {
+    let database = countersign_postgres::Server::start("").unwrap();
+    let nodes = TestServer::fleet(2, &database.url(), "");
+    (database, nodes.try_into().ok().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_lose_the_database_answer_503_keep_their_channels_and_recover() {
+    let (mut database, [a, b]) = nodes_with_database();
+    a.user("jane");
+    let mut device = moved(&TestDevice::enrolled(&a, "jane", None).await, &b);
+    let before = payment("before");
+    let (answer, _) = join!(a.start_signature("jane", &before), device.signs());
+    assert_eq!(answer.1["status"], "OK", "{}", answer.1);
+    let token = a.token().await;
+    database.crash().unwrap();
+    let url = format!("{}/auth/realms/acme/v3_user/digitaniumsignature/jane", a.address);
+    let asked = a.http.post(&url).bearer_auth(&token).json(&payment("away")).send();
+    let answer = asked.await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"), "{:?}", answer.headers());
+    until("the node is not ready", async || {
+        (a.readiness().await == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await;
+    database.resume().unwrap();
+    until("the nodes are ready again", async || {
+        let ready = (a.readiness().await, b.readiness().await);
+        (ready == (StatusCode::OK, StatusCode::OK)).then_some(())
+    })
+    .await;
+    // The device is still connected, and its node hears of what the other node starts.
+    let after = payment("after");
+    let (answer, _) = join!(a.start_signature("jane", &after), device.signs());
+    assert_eq!(answer.1["status"], "OK", "{}", answer.1);
+    assert!(!b.log().contains("panicked"));
 }

@@ -16,6 +16,7 @@ mod alone;
 mod connection;
 pub(crate) mod error;
 mod fleet;
+mod health;
 mod pool;
 mod presence;
 mod schema;
@@ -62,6 +63,7 @@ use address::Address;
 use alone::{Alone, Done};
 use connection::Connection;
 use error::explained;
+use health::Health;
 use pool::Pool;
 use writer::{Answer, Work, Writers};
 
@@ -98,8 +100,9 @@ impl Postgres {
         let connection = address.connect(None).await.map_err(unreachable)?;
         schema::prepare(&connection, &address, must_be_new, now).await?;
         let keys = open_keys(&connection, master_key_file).await?;
-        let pool = Pool::new(Arc::clone(&address), location.connections_max);
-        let writers = Writers::start(&address);
+        let health = Arc::new(Health::default());
+        let pool = Pool::new(Arc::clone(&address), Arc::clone(&health), location.connections_max);
+        let writers = Writers::start(&address, &health);
         let fleet = Fleet { address };
         Ok(Self(Arc::new(Parts { keys, fleet, pool, writers })))
     }
