@@ -1,6 +1,7 @@
 //! Authentication of devices: each HTTP call carries a token that the device made for this very
 //! call.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::Request;
@@ -17,12 +18,13 @@ use http::header::AUTHORIZATION;
 use tracing::debug;
 
 use super::Devices;
-use super::answer::{Refused, since_epoch};
+use super::answer::{Refused, Token, since_epoch};
 use super::replays::Unaccepted;
 use countersign_http::body_limit;
 use countersign_http::listen::Peer;
 
-/// An authenticated device, and the body that it sent.
+/// An authenticated device. A channel holds it for as long as it is open, so it has nothing that
+/// only one call needs.
 pub struct AuthenticatedDevice {
     /// Its tenant.
     pub tenant: TenantName,
@@ -30,10 +32,23 @@ pub struct AuthenticatedDevice {
     pub device: DeviceId,
     /// Tenant and number in the wire's format.
     pub(super) name: DeviceName,
+}
+
+/// A call of an authenticated device over HTTP.
+pub struct AuthenticatedCall {
+    device: AuthenticatedDevice,
     /// The authentication key that verified the token.
     pub(super) auth_key: Arc<VerifyingKey>,
     /// The body that the token covers.
     pub body: Bytes,
+}
+
+impl Deref for AuthenticatedCall {
+    type Target = AuthenticatedDevice;
+
+    fn deref(&self) -> &AuthenticatedDevice {
+        &self.device
+    }
 }
 
 impl Devices {
@@ -43,7 +58,7 @@ impl Devices {
     /// # Errors
     /// `unauthorised` with the server's time for any invalid token; `too_many` for a device that
     /// makes more calls than are remembered; and the refusals of invalid bodies.
-    pub(super) async fn prove(&self, request: Request) -> Result<AuthenticatedDevice, Refused> {
+    pub(super) async fn prove(&self, request: Request) -> Result<AuthenticatedCall, Refused> {
         let is_bodiless = matches!(*request.method(), Method::GET | Method::DELETE);
         if !is_bodiless && !body_limit::is(request.headers(), "application/json") {
             return Err(Code::UnsupportedMediaType.into());
@@ -55,7 +70,7 @@ impl Devices {
     ///
     /// # Errors
     /// As `prove`.
-    pub async fn prove_any(&self, request: Request) -> Result<AuthenticatedDevice, Refused> {
+    pub async fn prove_any(&self, request: Request) -> Result<AuthenticatedCall, Refused> {
         let method = request.method().as_str().to_owned();
         let path = request.uri().path().to_owned();
         let authorization = request.headers().get(AUTHORIZATION);
@@ -64,7 +79,10 @@ impl Devices {
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim().to_owned());
-        let token = token.ok_or_else(|| self.stranger(BadToken::Malformed))?;
+        let token = token.ok_or_else(|| {
+            let Refused(body, _) = self.stranger(BadToken::Malformed);
+            Refused(body, Token::Absent)
+        })?;
         let name = jws::device_of_call(&token).map_err(|bad| self.stranger(bad))?;
         let (tenant, device) = ids(&name).ok_or_else(|| self.stranger(BadToken::Malformed))?;
         let key = self.auth_key(&tenant, device).await?;
@@ -88,7 +106,8 @@ impl Devices {
             Unaccepted::Stale => stranger(BadToken::Stale),
             Unaccepted::TooMany => Code::TooMany.into(),
         })?;
-        Ok(AuthenticatedDevice { tenant, device, name, auth_key: key, body })
+        let device = AuthenticatedDevice { tenant, device, name };
+        Ok(AuthenticatedCall { device, auth_key: key, body })
     }
 
     /// The registered authentication key of a device, whatever its status: the engine decides what
@@ -124,7 +143,7 @@ impl Devices {
     fn stranger(&self, bad: BadToken) -> Refused {
         debug!("A device's token is invalid: {bad}");
         let server_time = Some(since_epoch(self.0.core.now()));
-        Refused(RefusalBody { server_time, ..RefusalBody::new(Code::Unauthorised) })
+        RefusalBody { server_time, ..RefusalBody::new(Code::Unauthorised) }.into()
     }
 }
 

@@ -20,7 +20,7 @@ use tracing::info;
 
 use super::answer::Refused;
 use super::calls::read;
-use super::{AuthenticatedDevice, Devices};
+use super::{AuthenticatedCall, Devices};
 use countersign_node::authority::{self, Terms};
 
 /// Adds an identity; a repeated request with the same key gets the same answer.
@@ -111,7 +111,7 @@ impl<S: Signer> Source<'_, S> {
 
 /// The certificate request, whose key proved that it belongs to this device.
 fn proved_request(
-    device_auth: &AuthenticatedDevice,
+    device_auth: &AuthenticatedCall,
     asked: &body::NewIdentity,
 ) -> Result<authority::Request, Refused> {
     let statement = KeyStatement {

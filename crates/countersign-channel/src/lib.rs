@@ -34,7 +34,7 @@ use countersign_core::session::Pace;
 use countersign_core::time::Timestamp;
 use countersign_wire::body::Code;
 
-pub use self::device_auth::AuthenticatedDevice;
+pub use self::device_auth::{AuthenticatedCall, AuthenticatedDevice};
 use self::keys::DeviceKeys;
 use self::replays::Replays;
 use crate::digest_url::DigestUrlVerifier;

@@ -22,7 +22,7 @@ use super::answer::Refused;
 use super::calls::read;
 use super::enrolment::sha256;
 use super::identities::Source;
-use super::{AuthenticatedDevice, Devices};
+use super::{AuthenticatedCall, AuthenticatedDevice, Devices};
 use countersign_node::authority;
 
 /// Renews a certificate; the same request again gets the same certificate.
@@ -34,7 +34,7 @@ pub(super) async fn renew(
     let device_auth = devices.prove(request).await?;
     let asked: body::Renewal = read(&device_auth.body)?;
     let identity: IdentityId = id.parse().map_err(|_| Code::NotFound)?;
-    let AuthenticatedDevice { tenant, device, .. } = &device_auth;
+    let AuthenticatedDevice { tenant, device, .. } = &*device_auth;
     let source = if let Some(imported) = &asked.imported {
         Source::Imported(imported)
     } else {
@@ -81,7 +81,7 @@ pub(super) async fn renew(
 /// The certificate request, whose key proved that it is for this identity. Another key than the
 /// present one is proved by that too.
 fn proved_request(
-    device_auth: &AuthenticatedDevice,
+    device_auth: &AuthenticatedCall,
     asked: &body::Renewal,
     present: &Identity,
 ) -> Result<authority::Request, DeviceRefusal> {

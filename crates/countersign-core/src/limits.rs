@@ -82,8 +82,11 @@ pub const COMMIT_TRIES_MAX: u32 = 16;
 pub const COMMITS_QUEUED_MAX: usize = 16 * 1024;
 /// The commits that share one sync.
 pub const COMMITS_PER_SYNC_MAX: usize = 512;
-/// The transactions that one sweep examines.
+/// The transactions that one sweep examines, and whose ends are committed at once.
 pub const SWEEP_MAX: u16 = 512;
+/// The ends of transactions that a sweep begins before it lets other tasks run: about a millisecond
+/// of reads.
+pub const SWEEP_BEGUN_TOGETHER: usize = 64;
 /// The ended transactions, or expired activations, that one commit removes. They take a few
 /// milliseconds of the writer's time.
 pub const PURGE_MAX: u16 = 50;

@@ -141,7 +141,12 @@ impl Session {
 
     /// The next output; `None` if there is none.
     pub fn poll(&mut self) -> Option<SessionOutput> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if self.outputs.is_empty() {
+            // An idle session has no room for outputs.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// The time at which to pass [`SessionInput::Timeout`].

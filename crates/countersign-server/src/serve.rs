@@ -18,7 +18,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use axum::Router;
+use countersign_core::Fault;
 use countersign_core::engine::{Engine, Policy};
+
+use countersign_core::limits::SWEEP_MAX;
+use countersign_core::port::Clock as _;
 use countersign_core::session::Pace;
 use countersign_core::user::LockPolicy;
 use countersign_store::{OpenFor, PostgresLocation, SCHEMA, ServerLock, Store};
@@ -51,6 +55,7 @@ use countersign_kobil::{ActivationSettings, Kobil};
 use countersign_node::clock::{self, CLOCK_AHEAD_MAX, System};
 use countersign_node::history;
 use countersign_node::notifier::LocalNotifier;
+use countersign_node::notifier::fleet;
 use countersign_node::retention;
 use countersign_node::task::{Criticality, Shutdown};
 use countersign_node::{Core, log};
@@ -86,7 +91,12 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let store = open(&config, OpenFor::Serve).await?;
     log_start(&config, file);
     let (system, known) = (System::default(), KnownNetworks::default());
-    let notifier = LocalNotifier::new(config.transactions.waiting_per_client_max);
+    let waiting_max = config.transactions.waiting_per_client_max;
+    let fleet = store.fleet();
+    let notifier = match fleet {
+        None => LocalNotifier::new(waiting_max),
+        Some(_) => LocalNotifier::in_fleet(waiting_max),
+    };
     let core = Arc::new(Engine::new(store.clone(), notifier, system.clone(), policy(&config)));
     let begun = core.now();
     let (listener, certificates) = listen(&config, clock::system_time(begun), &known)?;
@@ -126,6 +136,10 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     reload.at_hangup(&tasks)?;
     serve_health(&config, &store, &core, &system, listener.limit(), &tasks)?;
     spawn_workers(&config, &core, &store, callers, certificates, &tasks);
+    if let Some(fleet) = fleet {
+        let work = fleet::work(Arc::clone(&core), fleet, tasks.clone());
+        tasks.spawn("fleet", Criticality::Essential, work);
+    }
     // About a second, in which a used device token would not be distinguishable from an unused one.
     tokio::time::sleep(core.now().until(devices.opens_at())).await;
     let tidier = tidy(authenticator, devices, phones, system, tasks.clone());
@@ -454,9 +468,23 @@ async fn sweep(core: Arc<Core>, tasks: Shutdown) {
     let mut turns = tokio::time::interval(SWEEP_EVERY);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while tasks.draining().run_until_cancelled(turns.tick()).await.is_some() {
-        if let Err(fault) = core.sweep().await {
+        if let Err(fault) = sweep_all(&core, &tasks).await {
             log(&fault);
         }
+    }
+}
+
+/// Sweeps until no more transactions are due than one sweep examines.
+async fn sweep_all(core: &Core, tasks: &Shutdown) -> Result<(), Fault> {
+    let mut first = None;
+    loop {
+        let due = core.sweep().await?.now;
+        let is_full = due.len() >= usize::from(SWEEP_MAX);
+        // A transaction that is due again was not ended. The next turn tries once more.
+        if !is_full || due.first() == first.as_ref() || tasks.is_draining() {
+            return Ok(());
+        }
+        first = due.into_iter().next();
     }
 }
 

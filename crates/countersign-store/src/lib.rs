@@ -35,7 +35,10 @@ pub use keys::{SealedKeys, SealedSigner};
 pub use master_key::MasterKeyError;
 pub use memory::Memory;
 pub use moving::{Move, MoveError, MoveProgress, TableCheck, TableSum};
-pub use postgres::{Postgres, PostgresError, PostgresLocation};
+pub use postgres::{
+    Fleet, FleetMessages, FleetNode, MESSAGE_MAX, Postgres, PostgresError, PostgresLocation,
+    UserPresence,
+};
 pub use rotation::{MasterKeyUse, RotationError};
 pub use seal::{BadMasterKeyId, MasterKeyId};
 pub use sqlite::backup::{BadCopy, LedgerSummary};
@@ -164,6 +167,15 @@ impl Store {
             Self::Memory(_) => Ok(()),
             Self::Sqlite(sqlite) => sqlite.ready(),
             Self::Postgres(postgres) => postgres.ready(),
+        }
+    }
+
+    /// The fleet of nodes that share the ledger; `None` if one node has it alone.
+    #[must_use]
+    pub fn fleet(&self) -> Option<Fleet> {
+        match self {
+            Self::Memory(_) | Self::Sqlite(_) => None,
+            Self::Postgres(postgres) => Some(postgres.fleet()),
         }
     }
 

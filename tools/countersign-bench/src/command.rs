@@ -34,9 +34,16 @@ pub(crate) struct Bench {
     /// Also measure the memory of this many idle devices, in a separate server
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(crate) idle: u32,
+    /// With --idle: also hold this many callers, for each of whom a device is connected, and
+    /// measure their memory
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "idle", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(crate) held: u32,
+    /// With --idle: then kill the server, start it again, and measure until all devices are back
+    #[arg(long, requires = "idle")]
+    pub(crate) restart: bool,
     /// Measure pushes instead of cycles: the server's cost for each, and the time until it arrives
     /// at a push service inside the bench that follows Apple's rules
-    #[arg(long, conflicts_with_all = ["dialect", "idle"])]
+    #[arg(long, conflicts_with_all = ["dialect", "idle", "held", "restart"])]
     pub(crate) push: bool,
     /// With --push: the number of pushes that are queued while the service is away
     #[arg(long, value_name = "N", default_value_t = 10_000, requires = "push", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -116,6 +123,7 @@ mod tests {
     fn the_flags_in_the_documents_are_accepted() {
         for line in [
             "--seconds 5 --concurrency 8 --devices 100 --idle 1000 --tls off --rate 50 --json f",
+            "--idle 1000 --held 500 --restart",
             "--dialect onespan --seconds 4 --json f",
             "--push --queued 300 --server s --data d",
         ] {

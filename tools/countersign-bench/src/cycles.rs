@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::ensure;
+use tokio::time::Instant;
 
 use crate::bar::Bar;
 use crate::command::{Bench, Tls};
@@ -15,6 +16,7 @@ use crate::load::{Load, TURN};
 use crate::onespan::OneSpan;
 use crate::process::Server;
 use crate::report::{Asked, Found, Handshakes, Report};
+use crate::restart;
 use crate::tally::Measured;
 use crate::task::Tasks;
 use crate::text;
@@ -35,7 +37,9 @@ impl Bench {
             Name::Onespan | Name::Trustedx => 2 * self.devices,
         };
         let program = self.server()?;
-        work_directory::for_connections((devices + 2 * self.concurrency).max(self.idle))?;
+        ensure!(self.held <= self.idle, "--held must be at most --idle, whose users are asked");
+        let connections = (devices + 2 * self.concurrency).max(self.idle + self.held);
+        work_directory::for_connections(connections)?;
         let room = WorkDirectory::make(self.data.as_deref())?;
         let before = verification::cpu();
         let bar = Bar::new("making devices", u64::from(devices.max(self.idle)));
@@ -72,10 +76,30 @@ impl Bench {
         let server = Server::start(program, room.path(), self.tls, None).await?;
         let bar = Bar::new("connecting idle devices", u64::from(count));
         let devices = &crowd.devices[..count as usize];
-        let measured = idle::measure(&server, devices, &bar).await;
+        let (mut idle, mut phones) = idle::measure(&server, devices, &bar).await?;
+        bar.end();
+        let tasks = Tasks::default();
+        if self.held > 0 {
+            let bar = Bar::new("holding callers", u64::from(self.held));
+            let held = restart::hold(&server, crowd, self.held, &mut phones, &tasks, &bar).await?;
+            bar.end();
+            idle.held = Some(held);
+        }
+        if !self.restart {
+            server.stop().await;
+            tasks.finish().await;
+            return Ok(idle);
+        }
+        let killed = Instant::now();
+        server.kill().await?;
+        drop(phones);
+        tasks.finish().await;
+        let server = Server::start(program, room.path(), self.tls, None).await?;
+        let bar = Bar::new("devices returning", u64::from(count));
+        idle.restart = Some(restart::reconnect(&server, devices, killed.elapsed(), &bar).await?);
         bar.end();
         server.stop().await;
-        measured
+        Ok(idle)
     }
 
     /// Measures cycles.

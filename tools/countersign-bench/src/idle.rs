@@ -12,6 +12,7 @@ use crate::bar::Bar;
 use crate::crowd::Keys;
 use crate::phone::Phone;
 use crate::process::Server;
+use crate::restart::{Held, Restart};
 
 /// Devices that connect before the first measurement of memory, so that fixed costs of the server
 /// are not counted.
@@ -19,7 +20,7 @@ const BEFORE: usize = 200;
 const TOGETHER: usize = 32;
 /// Devices that connect before the connected ones answer pings; small enough that no ping is
 /// missed.
-const IN_A_BATCH: usize = 500;
+pub(super) const LOOK_AFTER_EACH: usize = 500;
 /// The time after which the memory of handshakes is free again.
 const SETTLING: Duration = Duration::from_secs(2);
 
@@ -31,27 +32,61 @@ pub(super) struct Idle {
     pub(super) server_rss_bytes: u64,
     /// The additional memory of each device.
     pub(super) server_rss_bytes_per_device: u64,
+    /// With --held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) held: Option<Held>,
+    /// With --restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) restart: Option<Restart>,
 }
 
-/// Connects the devices and measures the server's memory. They stay connected until this returns.
-pub(super) async fn measure(server: &Server, devices: &[Keys], bar: &Bar) -> anyhow::Result<Idle> {
+impl Idle {
+    /// The entries of the report for held callers and the devices' return.
+    pub(super) fn at_limits(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let held = self.held.as_ref().map(|held| {
+            let (callers, each) = (held.callers, held.server_rss_bytes_per_caller);
+            ("held callers", format!("{callers}, {each} bytes of memory each"))
+        });
+        let restart = self.restart.as_ref().map(|back| {
+            let (half, all) = (back.seconds_until_half_are_back, back.seconds_until_all_are_back);
+            let (tries, cpu) = (back.tries, back.server_cpu_microseconds_per_device);
+            let listening = back.seconds_until_listening;
+            let text = format!(
+                "listening after {listening:.1} s; half are back after another {half:.1} s, all \
+                 after {all:.1} s, with {tries} tries and {cpu:.0} µs of server CPU each"
+            );
+            ("devices after a kill", text)
+        });
+        held.into_iter().chain(restart)
+    }
+}
+
+/// Connects the devices and measures the server's memory.
+pub(super) async fn measure(
+    server: &Server,
+    devices: &[Keys],
+    bar: &Bar,
+) -> anyhow::Result<(Idle, Vec<Phone>)> {
     ensure!(devices.len() >= 2 * BEFORE, "--idle needs {} devices at least", 2 * BEFORE);
     let (first, rest) = devices.split_at(BEFORE);
     let mut phones = connect(server, first, bar).await?;
     sleep(SETTLING).await;
     let before = server.memory()?;
-    for batch in rest.chunks(IN_A_BATCH) {
+    for batch in rest.chunks(LOOK_AFTER_EACH) {
         phones.append(&mut connect(server, batch, bar).await?);
         look_after(&mut phones).await?;
     }
     sleep(SETTLING).await;
     look_after(&mut phones).await?;
     let after = server.memory()?;
-    Ok(Idle {
+    let idle = Idle {
         devices: devices.len(),
         server_rss_bytes: after,
         server_rss_bytes_per_device: after.saturating_sub(before) / rest.len() as u64,
-    })
+        held: None,
+        restart: None,
+    };
+    Ok((idle, phones))
 }
 
 async fn connect(server: &Server, devices: &[Keys], bar: &Bar) -> anyhow::Result<Vec<Phone>> {
@@ -60,7 +95,8 @@ async fn connect(server: &Server, devices: &[Keys], bar: &Bar) -> anyhow::Result
     connecting.inspect_ok(|_| bar.add(1)).try_collect().await
 }
 
-async fn look_after(phones: &mut [Phone]) -> anyhow::Result<()> {
+/// Answers the pings that have arrived.
+pub(super) async fn look_after(phones: &mut [Phone]) -> anyhow::Result<()> {
     for phone in phones {
         phone.look_up().await?;
     }

@@ -25,6 +25,8 @@ use crate::task::Tasks;
 
 /// The answer is held until the transaction ends.
 const HELD: &str = r#""deviceGoOnlineTimeout":30,"signatureTimeout":60"#;
+/// The answer is held for as long as the bench runs.
+pub(super) const HELD_LONG: &str = r#""deviceGoOnlineTimeout":3600,"signatureTimeout":3600"#;
 /// The answer is given at once; the transaction outlasts the bench.
 pub(super) const CALLED_BACK: &str = concat!(
     r#""deviceGoOnlineTimeout":3600,"signatureTimeout":3600,"#,

@@ -23,6 +23,7 @@ mod phone;
 mod process;
 mod push;
 mod report;
+mod restart;
 mod tally;
 mod task;
 mod text;

@@ -101,7 +101,8 @@ impl Phone {
     pub(super) async fn look_up(&mut self) -> anyhow::Result<()> {
         while let Some(frame) = self.socket.next().now_or_never() {
             match frame.context("the channel was cut")?? {
-                Frame::Ping(_) | Frame::Pong(_) => {}
+                // A text is an offer that this device does not take.
+                Frame::Ping(_) | Frame::Pong(_) | Frame::Text(_) => {}
                 other => bail!("an unexpected message: {other:?}"),
             }
         }

@@ -85,7 +85,9 @@ impl Server {
             .env("COUNTERSIGN__ONESPAN__FETCHES_PER_MINUTE", "1000000")
             .env("COUNTERSIGN__TRANSACTIONS__STARTS_PER_CLIENT_PER_SECOND", "0")
             .env("COUNTERSIGN__TRANSACTIONS__STARTS_PER_TENANT_PER_SECOND", "0")
+            .env("COUNTERSIGN__TRANSACTIONS__WAITING_PER_CLIENT_MAX", "1000000")
             .env("COUNTERSIGN__OBSERVE__LISTEN", "127.0.0.1:0")
+            .env("COUNTERSIGN__SERVER__CONNECTIONS_MAX", "1000000")
             .env("COUNTERSIGN__SERVER__CONNECTIONS_EXEMPT_NETWORKS", "127.0.0.0/8,::1/128")
             .env("COUNTERSIGN__SERVER__DRAIN_SECONDS", "1");
         if let Some(file) = config {
@@ -120,12 +122,8 @@ impl Server {
 
     /// The server's use of resources until now.
     pub(super) async fn usage(&self) -> anyhow::Result<Usage> {
-        let text = reqwest::get(format!("http://{}/metrics", self.metrics)).await?.text().await?;
-        let count = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            let count = line.and_then(|count| count.parse().ok());
-            count.with_context(|| format!("the server's metrics have no {name}"))
-        };
+        let text = self.metrics().await?;
+        let count = |name: &str| anyhow::Ok(value(&text, name)?.parse()?);
         Ok(Usage {
             commits: count("countersign_ledger_commits_total")?,
             syncs: count("countersign_ledger_syncs_total")?,
@@ -146,6 +144,21 @@ impl Server {
         Ok(kibibytes.context("/proc does not have the server's memory")? * 1024)
     }
 
+    /// The callers that wait for an end.
+    pub(super) async fn callers_held(&self) -> anyhow::Result<u64> {
+        let text = self.metrics().await?;
+        Ok(value(&text, "countersign_callers_held")?.parse()?)
+    }
+
+    /// Kills the server (SIGKILL) and waits for its end.
+    pub(super) async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    async fn metrics(&self) -> anyhow::Result<String> {
+        Ok(reqwest::get(format!("http://{}/metrics", self.metrics)).await?.text().await?)
+    }
+
     /// Stops the server and waits for its end.
     pub(super) async fn stop(mut self) {
         let mut kill = Command::new("kill");
@@ -154,6 +167,12 @@ impl Server {
             let _ = self.child.kill().await;
         }
     }
+}
+
+/// The value of a metric without labels.
+fn value<'a>(metrics: &'a str, name: &str) -> anyhow::Result<&'a str> {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.with_context(|| format!("the server's metrics have no {name}"))
 }
 
 /// Fields 14 and 15 of `/proc/PID/stat`, `utime` and `stime`: proc(5).

@@ -170,6 +170,7 @@ impl Report {
         if let Some(idle) = &self.idle {
             let (devices, each) = (idle.devices, idle.server_rss_bytes_per_device);
             entries.push(("idle devices", format!("{devices}, {each} bytes of memory each")));
+            entries.extend(idle.at_limits());
         }
         let mut text = text::list(&entries);
         if let Some(kobil) = &self.kobil {

@@ -113,6 +113,36 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts a server on a copy of a base backup, with further settings. With `recovers`, it first
+    /// recovers as they say.
+    ///
+    /// # Errors
+    /// If the backup cannot be copied, or the server does not start.
+    pub fn of_backup(backup: &Path, settings: &str, recovers: bool) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("postgres-").tempdir()?.keep();
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let (programs, account) = (programs()?, account()?);
+        let mut server = Self { directory, port, programs, account, running: None };
+        let copied = Command::new("cp").arg("-r").arg(backup).arg(server.data()).status()?;
+        ensure!(copied.success(), "the backup cannot be copied");
+        std::fs::set_permissions(&server.directory, Permissions::from_mode(0o700))?;
+        std::fs::set_permissions(server.data(), Permissions::from_mode(0o700))?;
+        let mut file =
+            std::fs::OpenOptions::new().append(true).open(server.data().join("postgresql.conf"))?;
+        let sockets = server.directory.display();
+        write!(file, "port = {port}\nunix_socket_directories = '{sockets}'\n{settings}")?;
+        if recovers {
+            std::fs::write(server.data().join("recovery.signal"), "")?;
+        }
+        if let Some(Account { user, group }) = server.account {
+            let owner = format!("{user}:{group}");
+            let given = Command::new("chown").args(["-R", &owner]).arg(&server.directory).status();
+            ensure!(given?.success(), "the backup cannot be given to the server's account");
+        }
+        server.resume()?;
+        Ok(server)
+    }
+
     /// Starts it again, after [`Server::stop`] or [`Server::crash`].
     ///
     /// # Errors
@@ -184,6 +214,12 @@ impl Server {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The directory of PostgreSQL's programs, such as `pg_dump`.
+    #[must_use]
+    pub fn programs(&self) -> &Path {
+        &self.programs
     }
 
     /// The directory of its data.

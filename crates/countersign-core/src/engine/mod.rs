@@ -33,7 +33,7 @@
 //! * The ledger as a whole (`ledger.rs`): [`record_ledger_act`](Engine::record_ledger_act).
 //! * Notifications that follow from events (`notifications.rs`):
 //!   [`notify_of`](Engine::notify_of).
-//! * Deadlines and retention: [`sweep`](Engine::sweep), [`purge`](Engine::purge).
+//! * Deadlines (`deadlines.rs`) and retention: [`sweep`](Engine::sweep), [`purge`](Engine::purge).
 //! * Reads (`read.rs`): [`registry`](Engine::registry), [`events`](Engine::events), …
 //!
 //! Every change is committed with an event that names its [`Actor`]. The store, the notifier and
@@ -44,6 +44,7 @@ mod answer;
 mod context;
 mod context_cache;
 mod credentials;
+mod deadlines;
 mod devices;
 mod domains;
 mod gateway;
@@ -52,6 +53,7 @@ mod ledger;
 mod notifications;
 mod outbox;
 mod pin;
+mod presence;
 mod rates;
 mod read;
 mod renewals;
@@ -78,9 +80,9 @@ use crate::delivery::NewDelivery;
 use crate::device::{Device, PinReset};
 use crate::event::{Actor, EventKind, FrequentEvent, NewEvent, Subject};
 use crate::id::{DeliveryId, TenantName, TransactionId};
-use crate::limits::{COMMIT_TRIES_MAX, PURGE_MAX, SWEEP_MAX};
+use crate::limits::{COMMIT_TRIES_MAX, PURGE_MAX};
 use crate::port::{
-    Change, Clock, Commit, Committed, Due, Entropy, Handle, Ledger, Notification, Notifier,
+    Change, Clock, Commit, Committed, Entropy, Handle, Ledger, Notification, Notifier,
     Preconditions, Purge, RowsMax, StoredMax, TransactionChange, Versioned,
 };
 use crate::push_policy::PushPolicy;
@@ -160,22 +162,6 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// 128 random bits.
     pub fn random_u128(&self) -> u128 {
         self.system.random_u128()
-    }
-
-    /// Ends transactions whose deadline has passed. Answers the next deadline.
-    ///
-    /// # Errors
-    /// Fails if the ledger does. Transactions that were not ended are ended by the next sweep.
-    pub async fn sweep(&self) -> Result<Due, Fault> {
-        let due = self.store.due(self.now(), SWEEP_MAX).await?;
-        for (tenant, id) in &due.now {
-            let tick = |transaction: Transaction, now| Ok(transaction.tick(now));
-            match self.apply(tenant, *id, tick, &Actor::Server).await {
-                Ok(_) | Err(Error::Refused(_)) => {}
-                Err(Error::Failed(fault)) => return Err(fault),
-            }
-        }
-        Ok(due)
     }
 
     /// Removes expired activations, and rows older than `keep` allows, in one small batch of each

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use countersign_core::id::{DeviceId, TenantName, UserName};
 use countersign_core::limits::LINES_PER_DEVICE_MAX;
 use countersign_core::spec::Recipients;
-use tokio::sync::mpsc;
 
 use super::local::{ConnectionEvent, ConnectionKind};
+use super::queue::QueueSender;
 
 /// The user whose devices are looked up.
 pub(super) type UserKey = (TenantName, UserName);
@@ -26,14 +26,15 @@ pub(super) struct Connected {
     pub(super) number: u64,
     pub(super) device: DeviceId,
     pub(super) kind: ConnectionKind,
-    pub(super) notes: mpsc::Sender<ConnectionEvent>,
+    pub(super) notes: QueueSender,
 }
 
 impl ConnectionsByUser {
     /// Adds a connection of a device. A new channel replaces the device's channel. If the device
     /// then has too many connections, its oldest poll is replaced.
     pub(super) fn join(&mut self, user: UserKey, line: Connected) {
-        let by_user = self.users.entry(user).or_default();
+        // Almost every user has one connection.
+        let by_user = self.users.entry(user).or_insert_with(|| Vec::with_capacity(1));
         let own = |one: &Connected| one.device == line.device;
         let channel =
             by_user.iter().position(|one| own(one) && one.kind == ConnectionKind::Channel);
@@ -45,7 +46,7 @@ impl ConnectionsByUser {
         };
         if let Some(at) = replaced {
             // If the queue is full, removing it closes the connection anyway.
-            let _ = by_user.remove(at).notes.try_send(ConnectionEvent::Replaced);
+            let _ = by_user.remove(at).notes.send(ConnectionEvent::Replaced);
             self.count -= 1;
         }
         by_user.push(line);
@@ -83,6 +84,16 @@ impl ConnectionsByUser {
         by_user.is_some_and(|by_user| by_user.iter().any(|line| recipients.includes(line.device)))
     }
 
+    /// The connected devices of a user, one as often as it has connections.
+    pub(super) fn devices(&self, user: &UserKey) -> Vec<DeviceId> {
+        self.users.get(user).into_iter().flatten().map(|line| line.device).collect()
+    }
+
+    /// The users who have a connected device.
+    pub(super) fn users(&self) -> Vec<UserKey> {
+        self.users.keys().cloned().collect()
+    }
+
     /// Whether this connection is registered.
     pub(super) fn has(&self, user: &UserKey, number: u64) -> bool {
         let by_user = self.users.get(user);
@@ -97,18 +108,17 @@ impl ConnectionsByUser {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::super::queue::{QueueReceiver, queue};
     use super::*;
 
     fn user(name: &str) -> UserKey {
         ("acme".parse().unwrap(), name.parse().unwrap())
     }
 
-    fn line(
-        number: u64,
-        device: u64,
-        kind: ConnectionKind,
-    ) -> (Connected, mpsc::Receiver<ConnectionEvent>) {
-        let (notes, heard) = mpsc::channel(4);
+    fn line(number: u64, device: u64, kind: ConnectionKind) -> (Connected, QueueReceiver) {
+        let (notes, heard) = queue();
         (Connected { number, device: device.try_into().unwrap(), kind, notes }, heard)
     }
 
@@ -130,14 +140,23 @@ mod tests {
         assert_eq!(numbers(&by_user, "jane"), [74_998, 74_999]);
         assert_eq!(by_user.count(), 2);
         assert!(
-            matches!(heard[0].try_recv(), Ok(ConnectionEvent::Replaced)),
+            matches!(heard[0].next().now_or_never(), Some(Some(ConnectionEvent::Replaced))),
             "the oldest was told"
         );
-        assert!(heard[74_999].try_recv().is_err());
+        assert!(heard[74_999].next().now_or_never().is_none());
         for number in 0..75_000 {
             by_user.leave(&user("jane"), number);
         }
         assert_eq!((by_user.count(), by_user.users.len()), (0, 0));
+    }
+
+    /// A connected device costs a place in the map, and this.
+    #[test]
+    fn a_users_only_connection_takes_thirty_two_bytes_beside_its_queue() {
+        let mut by_user = ConnectionsByUser::default();
+        let (connected, _heard) = line(1, 1, ConnectionKind::Channel);
+        by_user.join(user("jane"), connected);
+        assert_eq!((by_user.users[&user("jane")].capacity(), size_of::<Connected>()), (1, 32));
     }
 
     #[test]
@@ -157,7 +176,7 @@ mod tests {
         }
         assert_eq!(numbers(&by_user, "jane"), [2, 4, 5]);
         assert!(
-            matches!(heard[0].try_recv(), Ok(ConnectionEvent::Replaced)),
+            matches!(heard[0].next().now_or_never(), Some(Some(ConnectionEvent::Replaced))),
             "by the next channel"
         );
     }

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use countersign_core::device::Device;
 use countersign_core::event::{FrequentEvent, NewEvent};
 use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
-use countersign_core::limits::CHANNEL_FRAMES_MAX;
 use countersign_core::port::{Notification, Notifier};
 use countersign_core::spec::Recipients;
 use countersign_core::time::Timestamp;
@@ -22,6 +21,8 @@ use crate::history::{self, RefusedCalls};
 
 use super::by_user::{Connected, ConnectionsByUser, UserKey};
 use super::expected::ExpectedPolls;
+use super::outbox::FleetOutbox;
+use super::queue::{QueueReceiver, queue};
 use super::waiters::{TooMany, Waiters};
 
 /// The number of devices whose last connection a node remembers; the oldest are forgotten.
@@ -35,7 +36,7 @@ pub struct LocalNotifier(Arc<Connections>);
 struct Connections {
     by_user: Mutex<ConnectionsByUser>,
     expected: Mutex<ExpectedPolls>,
-    waiters: Mutex<Waiters<TransactionId, Client, oneshot::Sender<Arc<Transaction>>>>,
+    waiters: Mutex<Waiters<TransactionId, Client, Awaiting>>,
     /// Callers of one client that may wait at once.
     waiting_per_client_max: usize,
     seen: Mutex<Presence>,
@@ -43,9 +44,18 @@ struct Connections {
     /// Notified when a delivery is queued.
     delivery_queued: Notify,
     numbers: AtomicU64,
+    /// What the other nodes of a fleet are to learn; `None` if there are no others.
+    fleet: Option<FleetOutbox>,
 }
 
 type Client = (TenantName, ClientId);
+
+/// A waiting caller: its tenant, and where it is answered.
+#[derive(Debug)]
+struct Awaiting {
+    tenant: TenantName,
+    ended: oneshot::Sender<Arc<Transaction>>,
+}
 
 /// When devices last connected, in two generations: the older one is dropped when the newer one is
 /// full.
@@ -80,6 +90,20 @@ pub enum ConnectionEvent {
     Locked,
 }
 
+impl ConnectionEvent {
+    /// Whether a connection that reads `other` too learns nothing from this event.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Offer(one), Self::Offer(other)) | (Self::Ended(one), Self::Ended(other)) => {
+                one.spec.id == other.spec.id
+            }
+            (Self::DeviceAdded(one), Self::DeviceAdded(other)) => one.id == other.id,
+            (Self::Replaced, Self::Replaced) | (Self::Locked, Self::Locked) => true,
+            _ => false,
+        }
+    }
+}
+
 /// A device's connection; registered until it is dropped.
 #[derive(Debug)]
 pub struct Connection {
@@ -87,7 +111,7 @@ pub struct Connection {
     user: UserKey,
     device: DeviceId,
     number: u64,
-    notes: mpsc::Receiver<ConnectionEvent>,
+    notes: QueueReceiver,
 }
 
 /// A waiting caller; registered until it is dropped.
@@ -106,6 +130,22 @@ impl LocalNotifier {
         Self(Arc::new(Connections { waiting_per_client_max, ..Connections::default() }))
     }
 
+    /// A notifier of a node in a fleet.
+    pub fn in_fleet(waiting_per_client_max: usize) -> Self {
+        let fleet = Some(FleetOutbox::default());
+        Self(Arc::new(Connections { waiting_per_client_max, fleet, ..Connections::default() }))
+    }
+
+    /// The number of this node: 1 if it is alone.
+    pub fn node(&self) -> u32 {
+        self.0.fleet.as_ref().map_or(1, FleetOutbox::node)
+    }
+
+    /// What the other nodes are to learn, if there are others.
+    pub(super) fn outbox(&self) -> Option<&FleetOutbox> {
+        self.0.fleet.as_ref()
+    }
+
     /// Connects a device, at `now`. Its new channel replaces its old one. A connection beyond
     /// [`LINES_PER_DEVICE_MAX`](countersign_core::limits::LINES_PER_DEVICE_MAX) replaces the
     /// device's oldest poll.
@@ -118,10 +158,11 @@ impl LocalNotifier {
         now: Timestamp,
     ) -> Connection {
         self.0.seen.lock().see((tenant.clone(), device), now);
-        let (sender, notes) = mpsc::channel(CHANNEL_FRAMES_MAX);
+        let (sender, notes) = queue();
         let (user, number) = ((tenant.clone(), user.clone()), self.number());
         let line = Connected { number, device, kind, notes: sender };
         self.0.by_user.lock().join(user.clone(), line);
+        self.0.note_presence(&user);
         Connection { connections: Arc::clone(&self.0), user, device, number, notes }
     }
 
@@ -146,7 +187,8 @@ impl LocalNotifier {
         let (sender, ended) = oneshot::channel();
         let (client, number) = ((tenant.clone(), client.clone()), self.number());
         let max = self.0.waiting_per_client_max;
-        self.0.waiters.lock().join(client.clone(), id, number, sender, max)?;
+        let awaiting = Awaiting { tenant: tenant.clone(), ended: sender };
+        self.0.waiters.lock().join(client.clone(), id, number, awaiting, max)?;
         Ok(EndWaiter { connections: Arc::clone(&self.0), client, id, number, ended })
     }
 
@@ -160,6 +202,50 @@ impl LocalNotifier {
         (self.0.by_user.lock().count(), self.0.waiters.lock().count())
     }
 
+    /// The devices of a user that are online here, when each connected, and when the next poll of one
+    /// that is not connected is overdue.
+    pub(super) fn present(
+        &self,
+        user: &UserKey,
+        now: Timestamp,
+    ) -> Vec<(DeviceId, Timestamp, Option<Timestamp>)> {
+        let mut devices: Vec<_> = self.0.by_user.lock().devices(user);
+        devices.sort_unstable();
+        devices.dedup();
+        let mut present: Vec<_> = devices.into_iter().map(|device| (device, None)).collect();
+        for (device, overdue) in self.0.expected.lock().of(user, now) {
+            if present.iter().all(|(other, _)| *other != device) {
+                present.push((device, Some(overdue)));
+            }
+        }
+        let since = |device| self.last_seen(&user.0, device).unwrap_or(now);
+        present.into_iter().map(|(device, overdue)| (device, since(device), overdue)).collect()
+    }
+
+    /// The users who have a device connected or expected here.
+    pub(super) fn users(&self) -> Vec<UserKey> {
+        let mut users = self.0.by_user.lock().users();
+        users.extend(self.0.expected.lock().users());
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
+    /// Whether a device of the user is connected here.
+    pub(super) fn has_user(&self, user: &UserKey) -> bool {
+        self.0.by_user.lock().covers(user, &Recipients::Any)
+    }
+
+    /// Whether a caller waits here for the transaction.
+    pub(super) fn is_awaited(&self, id: TransactionId) -> bool {
+        self.0.waiters.lock().has(id)
+    }
+
+    /// The transactions whose end is awaited here, each with its tenant.
+    pub(super) fn awaited(&self) -> Vec<(TenantName, TransactionId)> {
+        self.0.waiters.lock().all().map(|(id, one)| (one.tenant.clone(), id)).collect()
+    }
+
     fn number(&self) -> u64 {
         self.0.numbers.fetch_add(1, Ordering::Relaxed)
     }
@@ -171,7 +257,7 @@ impl LocalNotifier {
         let user = (spec.tenant.clone(), spec.user.clone());
         self.0.by_user.lock().keep(&user, |line| {
             !spec.recipients.includes(line.device)
-                || notes.iter().all(|note| line.notes.try_send(note.clone()).is_ok())
+                || notes.iter().all(|note| line.notes.send(note.clone()).is_ok())
         });
     }
 }
@@ -197,57 +283,21 @@ impl LocalNotifier {
     }
 }
 
+impl Connections {
+    /// Notes that the user's devices here are not the same any more.
+    fn note_presence(&self, user: &UserKey) {
+        if let Some(fleet) = &self.fleet {
+            fleet.note_presence(user.clone());
+        }
+    }
+}
+
 impl Notifier for LocalNotifier {
     fn notify(&self, notification: Notification) {
-        match notification {
-            Notification::Offer(transaction) => {
-                self.tell(&transaction, &[ConnectionEvent::Offer(Arc::clone(&transaction))]);
-            }
-            Notification::Ended(transaction) => {
-                let ended = ConnectionEvent::Ended(Arc::clone(&transaction));
-                match transaction.end() {
-                    Some(End::Locked { .. } | End::Declined { reason: Decline::NotMe, .. }) => {
-                        self.tell(&transaction, &[ended, ConnectionEvent::Locked]);
-                    }
-                    _ => self.tell(&transaction, &[ended]),
-                }
-                let waiting = self.0.waiters.lock().wake(transaction.spec.id);
-                for ended in waiting {
-                    // A caller that hung up is not notified; the ledger has the end.
-                    let _ = ended.send(Arc::clone(&transaction));
-                }
-            }
-            Notification::NewDelivery => self.0.delivery_queued.notify_one(),
-            Notification::DeviceAdded(device) => {
-                let user = (device.tenant.clone(), device.user.clone());
-                self.0.by_user.lock().keep(&user, |line| {
-                    let is_told = line.device != device.id && line.kind == ConnectionKind::Channel;
-                    let event = || ConnectionEvent::DeviceAdded(Arc::clone(&device));
-                    !is_told || line.notes.try_send(event()).is_ok()
-                });
-            }
-            Notification::Disconnect { tenant, user, recipients } => {
-                // Removed at once: from here on the device is not online.
-                let user = (tenant, user);
-                self.0.by_user.lock().keep(&user, |line| {
-                    let hung_up = recipients.includes(line.device);
-                    if hung_up {
-                        // If the queue is full, removing it closes the connection anyway.
-                        let _ = line.notes.try_send(ConnectionEvent::Locked);
-                    }
-                    !hung_up
-                });
-                // Only now, so that no poll that was connected is expected again.
-                self.0.expected.lock().forget(&user, &recipients);
-            }
-            Notification::DisconnectTenant(tenant) => {
-                for line in self.0.by_user.lock().remove_tenant(&tenant) {
-                    let _ = line.notes.try_send(ConnectionEvent::Locked);
-                }
-                // Only now, as above.
-                self.0.expected.lock().forget_tenant(&tenant);
-            }
+        if let Some(fleet) = &self.0.fleet {
+            fleet.announce(&notification);
         }
+        self.notify_here(notification);
     }
 
     fn recorded(&self, frequent: FrequentEvent, others: &[NewEvent]) {
@@ -270,10 +320,70 @@ impl Notifier for LocalNotifier {
     }
 }
 
+impl LocalNotifier {
+    /// Notifies the devices and callers of this node.
+    pub(super) fn notify_here(&self, notification: Notification) {
+        match notification {
+            Notification::Offer(transaction) => {
+                self.tell(&transaction, &[ConnectionEvent::Offer(Arc::clone(&transaction))]);
+            }
+            Notification::Ended(transaction) => {
+                let ended = ConnectionEvent::Ended(Arc::clone(&transaction));
+                match transaction.end() {
+                    Some(End::Locked { .. } | End::Declined { reason: Decline::NotMe, .. }) => {
+                        self.tell(&transaction, &[ended, ConnectionEvent::Locked]);
+                    }
+                    _ => self.tell(&transaction, &[ended]),
+                }
+                let waiting = self.0.waiters.lock().wake(transaction.spec.id);
+                for Awaiting { ended, .. } in waiting {
+                    // A caller that hung up is not notified; the ledger has the end.
+                    let _ = ended.send(Arc::clone(&transaction));
+                }
+            }
+            Notification::NewDelivery => self.0.delivery_queued.notify_one(),
+            Notification::DeviceAdded(device) => {
+                let user = (device.tenant.clone(), device.user.clone());
+                self.0.by_user.lock().keep(&user, |line| {
+                    let is_told = line.device != device.id && line.kind == ConnectionKind::Channel;
+                    let event = || ConnectionEvent::DeviceAdded(Arc::clone(&device));
+                    !is_told || line.notes.send(event()).is_ok()
+                });
+            }
+            Notification::Disconnect { tenant, user, recipients } => {
+                // Removed at once: from here on the device is not online.
+                let user = (tenant, user);
+                self.0.by_user.lock().keep(&user, |line| {
+                    let hung_up = recipients.includes(line.device);
+                    if hung_up {
+                        // If the queue is full, removing it closes the connection anyway.
+                        let _ = line.notes.send(ConnectionEvent::Locked);
+                    }
+                    !hung_up
+                });
+                // Only now, so that no poll that was connected is expected again.
+                self.0.expected.lock().forget(&user, &recipients);
+                self.0.note_presence(&user);
+            }
+            Notification::DisconnectTenant(tenant) => {
+                let users = if self.0.fleet.is_some() { self.users() } else { Vec::new() };
+                for line in self.0.by_user.lock().remove_tenant(&tenant) {
+                    let _ = line.notes.send(ConnectionEvent::Locked);
+                }
+                // Only now, as above.
+                self.0.expected.lock().forget_tenant(&tenant);
+                for user in users.iter().filter(|user| user.0 == tenant) {
+                    self.0.note_presence(user);
+                }
+            }
+        }
+    }
+}
+
 impl Connection {
     /// The next notification. `None` if the connection was closed because its queue was full.
     pub async fn next(&mut self) -> Option<ConnectionEvent> {
-        self.notes.recv().await
+        self.notes.next().await
     }
 
     /// Ends a long poll that is answered at `now`. The device stays online until its next poll is
@@ -285,12 +395,14 @@ impl Connection {
             self.connections.expected.lock().expect(self.user.clone(), self.device, now);
         }
         drop(by_user);
+        // Dropping the connection notes where the device is.
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.connections.by_user.lock().leave(&self.user, self.number);
+        self.connections.note_presence(&self.user);
     }
 }
 

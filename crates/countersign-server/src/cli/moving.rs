@@ -72,7 +72,7 @@ pub(super) async fn run(from: PathBuf, to: String, place: &LedgerArgs) -> anyhow
     if same {
         record(&config, rows).await?;
     }
-    let postgres = (&location.url, &location.schema);
+    let postgres = (location.url.as_str(), location.schema.as_str());
     answer::print(place.json, &view, || view.told(key.display().to_string(), postgres))?;
     if !same {
         bail!(

@@ -102,6 +102,9 @@ pub enum PostgresError {
          --from DIR --to URL` again, which goes on where it was"
     )]
     Moving(String),
+    /// Nodes have the ledger into which another one was to be moved.
+    #[error("nodes run on the ledger in schema {0}: stop them first")]
+    Served(String),
     /// The schema has the move of another ledger.
     #[error(
         "schema {0} has a part of another ledger, or of this one as it was before it was changed, \

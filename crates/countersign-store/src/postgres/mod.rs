@@ -15,7 +15,10 @@ mod address;
 mod alone;
 mod connection;
 pub(crate) mod error;
+mod fleet;
+mod health;
 mod pool;
+mod presence;
 mod schema;
 pub(crate) mod target;
 mod unit;
@@ -33,8 +36,8 @@ use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserNa
 use countersign_core::port::{
     ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
     DeliveryCursor, DeviceCursor, DeviceFilter, DomainFilter, Due, Ledger, Listed, OutboxEntry,
-    Page, Purge, Query, Settle, Settled, SigningRole, Snapshot, StoredKey, TransactionCursor,
-    Versioned,
+    Page, Presence, Purge, Query, Settle, Settled, SigningRole, Snapshot, StoredKey,
+    TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::PushSnapshot;
 use countersign_core::tenant::{ApiKey, Client, TenantDomain};
@@ -54,11 +57,14 @@ use crate::sql::{
 };
 
 pub use address::{PostgresError, PostgresLocation};
+pub use fleet::{Fleet, FleetMessages, FleetNode, MESSAGE_MAX};
+pub use presence::UserPresence;
 
 use address::Address;
 use alone::{Alone, Done};
 use connection::Connection;
 use error::explained;
+use health::Health;
 use pool::Pool;
 use writer::{Answer, Work, Writers};
 
@@ -68,6 +74,7 @@ pub struct Postgres(Arc<Parts>);
 
 struct Parts {
     keys: MasterKeys,
+    fleet: Fleet,
     pool: Pool,
     writers: Writers,
 }
@@ -94,13 +101,19 @@ impl Postgres {
         let connection = address.connect(None).await.map_err(unreachable)?;
         schema::prepare(&connection, &address, must_be_new, now).await?;
         let keys = open_keys(&connection, master_key_file).await?;
-        let pool = Pool::new(Arc::clone(&address), location.connections_max);
-        let writers = Writers::start(&address);
-        Ok(Self(Arc::new(Parts { keys, pool, writers })))
+        let health = Arc::new(Health::default());
+        let pool = Pool::new(Arc::clone(&address), Arc::clone(&health), location.connections_max);
+        let writers = Writers::start(&address, &health);
+        let fleet = Fleet { address };
+        Ok(Self(Arc::new(Parts { keys, fleet, pool, writers })))
     }
 
     pub(crate) async fn close(&self) {
         self.0.writers.close().await;
+    }
+
+    pub(crate) fn fleet(&self) -> Fleet {
+        self.0.fleet.clone()
     }
 
     pub(crate) fn ready(&self) -> Result<(), Fault> {
@@ -273,6 +286,11 @@ impl Ledger for Postgres {
             read::push_snapshots(sql, who, &self.0.keys).await
         })
         .await
+    }
+
+    async fn presence(&self, tenant: &TenantName, user: &UserName) -> Result<Vec<Presence>, Fault> {
+        let load = async |sql: &Connection| presence::load(sql, tenant, user).await;
+        self.read("reading where devices are connected", load).await
     }
 
     async fn credential(&self, key: CredentialKey<'_>) -> Result<Option<Credential>, Fault> {

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::address::Address;
 use super::connection::Connection;
+use super::health::Health;
 use crate::sql::error::StoreError;
 
 /// How long a caller waits for a connection that others use.
@@ -18,6 +19,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// Connections, which are made when they are needed and kept until they end.
 pub(super) struct Pool {
     address: Arc<Address>,
+    health: Arc<Health>,
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
 }
@@ -33,9 +35,9 @@ pub(super) struct Lent {
 }
 
 impl Pool {
-    pub(super) fn new(address: Arc<Address>, connections_max: usize) -> Self {
+    pub(super) fn new(address: Arc<Address>, health: Arc<Health>, connections_max: usize) -> Self {
         let permits = Arc::new(Semaphore::new(connections_max.max(1)));
-        Self { address, idle: Arc::default(), permits }
+        Self { address, health, idle: Arc::default(), permits }
     }
 
     /// Lends a connection.
@@ -48,15 +50,24 @@ impl Pool {
             }
         };
         let connection = loop {
-            let Some(idle) = self.idle.lock().pop() else {
-                break self.address.connect(None).await?;
-            };
+            let Some(idle) = self.idle.lock().pop() else { break self.connect().await? };
             if !idle.is_closed() {
                 break idle;
             }
         };
         let idle = Arc::clone(&self.idle);
         Ok(Lent { connection: Some(connection), idle, end: None, _permit: permit })
+    }
+
+    async fn connect(&self) -> Result<Connection, tokio_postgres::Error> {
+        let connected = self.address.connect(None).await;
+        match &connected {
+            Ok(_) => self.health.answered(),
+            Err(error) => {
+                self.health.failed(error);
+            }
+        }
+        connected
     }
 
     /// Lends a connection for statements that read the same moment.

@@ -15,6 +15,7 @@ use tracing::warn;
 use super::address::{Address, PostgresError, PostgresLocation};
 use super::connection::Connection;
 use super::error::explained;
+use super::presence::NOW;
 use super::schema;
 use crate::sql::Sql as _;
 use crate::sql::checksum::{Checksum, Sum, decoded, encoded};
@@ -85,6 +86,10 @@ impl Target {
         schema::prepare(&target.connection, &address, false, now).await?;
         if target.has_rows().await.map_err(failed)? {
             return Err(PostgresError::Exists(target.schema));
+        }
+        let nodes = format!("SELECT 1 FROM nodes WHERE until > {NOW} LIMIT 1");
+        if target.connection.exists(&nodes, &[]).await.map_err(failed)? {
+            return Err(PostgresError::Served(target.schema));
         }
         target.begin(source).await.map_err(failed)?;
         Ok((target, None))

@@ -8,7 +8,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use countersign_core::Fault;
@@ -20,7 +20,8 @@ use tokio::time::{Instant, sleep};
 
 use super::address::Address;
 use super::connection::Connection;
-use super::error::{is_of_connection, is_of_others};
+use super::error::is_of_others;
+use super::health::Health;
 use super::unit::{Batch, Ended};
 use crate::Stats;
 use crate::sql::change::PreparedCommit;
@@ -60,24 +61,25 @@ pub(super) struct Writers {
     queue: parking_lot::Mutex<Option<mpsc::Sender<Unit>>>,
     tasks: Mutex<JoinSet<()>>,
     counts: Arc<Counts>,
+    health: Arc<Health>,
 }
 
 #[derive(Default)]
 struct Counts {
     commits: AtomicU64,
     syncs: AtomicU64,
-    away: AtomicBool,
 }
 
 impl Writers {
     /// Starts the writers.
-    pub(super) fn start(address: &Arc<Address>) -> Self {
+    pub(super) fn start(address: &Arc<Address>, health: &Arc<Health>) -> Self {
         let (queue, waiting) = mpsc::channel(COMMITS_QUEUED_MAX);
         let (waiting, counts) = (Arc::new(Mutex::new(waiting)), Arc::new(Counts::default()));
         let mut tasks = JoinSet::new();
         for _ in 0..WRITERS {
             let writer = Writer {
                 address: Arc::clone(address),
+                health: Arc::clone(health),
                 connection: None,
                 waiting: Arc::clone(&waiting),
                 deferred: VecDeque::new(),
@@ -86,7 +88,7 @@ impl Writers {
             tasks.spawn(writer.work());
         }
         let queue = parking_lot::Mutex::new(Some(queue));
-        Self { queue, tasks: Mutex::new(tasks), counts }
+        Self { queue, tasks: Mutex::new(tasks), counts, health: Arc::clone(health) }
     }
 
     /// Queues a unit of work, and answers when it is durable.
@@ -106,13 +108,13 @@ impl Writers {
         while self.tasks.lock().await.join_next().await.is_some() {}
     }
 
-    /// Whether the database answered the last batch, and the ledger is not closed.
+    /// Checks that the database answers, and the ledger is not closed.
     pub(super) fn check(&self) -> Result<(), Fault> {
         let doing = "queueing for the ledger's writers";
         if self.queue.lock().is_none() {
             return Err(Fault::new(doing, "the ledger is closed"));
         }
-        if self.counts.away.load(Ordering::Acquire) {
+        if self.health.is_away() {
             return Err(Fault::new(doing, "the database does not answer"));
         }
         Ok(())
@@ -135,6 +137,7 @@ impl Writers {
 /// The state of one writer.
 struct Writer {
     address: Arc<Address>,
+    health: Arc<Health>,
     connection: Option<Connection>,
     waiting: Arc<Mutex<mpsc::Receiver<Unit>>>,
     /// Units about a user who has another one in the batch before.
@@ -227,12 +230,17 @@ impl Writer {
                 Ok(connection) => write(connection, units).await,
                 Err(error) => Err(Failed::Unwritten(error.into())),
             };
-            let is_away = matches!(
-                &written,
-                Err(Failed::Unwritten(StoreError::Postgres(error)) | Failed::Unknown(StoreError::Postgres(error)))
-                    if is_of_connection(error)
-            );
-            self.counts.away.store(is_away, Ordering::Release);
+            let is_away = match &written {
+                Ok(_) => {
+                    self.health.answered();
+                    false
+                }
+                Err(
+                    Failed::Unwritten(StoreError::Postgres(error))
+                    | Failed::Unknown(StoreError::Postgres(error)),
+                ) => self.health.failed(error),
+                Err(_) => false,
+            };
             if is_away {
                 self.connection = None;
             }

@@ -37,8 +37,8 @@ use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserNa
 use countersign_core::port::{
     ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
     DeliveryCursor, DeviceCursor, DeviceFilter, DomainFilter, Due, Ledger, Listed, OutboxEntry,
-    Page, Purge, Query, Settle, Settled, SigningRole, Snapshot, StoredKey, TransactionCursor,
-    Versioned,
+    Page, Presence, Purge, Query, Settle, Settled, SigningRole, Snapshot, StoredKey,
+    TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::PushSnapshot;
 use countersign_core::tenant::{ApiKey, Client, TenantDomain};
@@ -209,6 +209,10 @@ impl Ledger for Sqlite {
         self.0.readers.read_at_once(doing, async |sql: &Connection| {
             read::push_snapshots(sql, who, &self.0.keys).await
         })
+    }
+
+    async fn presence(&self, _: &TenantName, _: &UserName) -> Result<Vec<Presence>, Fault> {
+        Ok(Vec::new())
     }
 
     async fn credential(&self, key: CredentialKey<'_>) -> Result<Option<Credential>, Fault> {

@@ -11,13 +11,13 @@ use http::header::AUTHORIZATION;
 
 use super::context::TrustedX;
 use super::problem::ProcessError;
-use countersign_channel::AuthenticatedDevice;
+use countersign_channel::AuthenticatedCall;
 use countersign_http::caller::{Caller, bearer};
 
 /// An application or a device.
 pub(super) enum Either {
     Application(Caller),
-    Device(AuthenticatedDevice),
+    Device(AuthenticatedCall),
 }
 
 impl Either {
@@ -43,10 +43,7 @@ impl TrustedX {
     }
 
     /// Authenticates the device; its token covers the body.
-    pub(super) async fn device(
-        &self,
-        request: Request,
-    ) -> Result<AuthenticatedDevice, ProcessError> {
+    pub(super) async fn device(&self, request: Request) -> Result<AuthenticatedCall, ProcessError> {
         if !request.headers().contains_key(AUTHORIZATION) {
             return Err(ProcessError::NoToken);
         }

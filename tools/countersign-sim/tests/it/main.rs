@@ -4,6 +4,7 @@
 
 mod certificates;
 mod clocks;
+mod crowd;
 mod ends;
 mod faults;
 mod fixture;
