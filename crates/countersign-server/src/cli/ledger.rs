@@ -1,5 +1,5 @@
-//! `countersign init` and `countersign migrate`: a new ledger, and one that is brought up to date or
-//! moved into PostgreSQL.
+//! `countersign init` and `countersign migrate`: a new ledger, and one that is brought up to date
+//! or moved into PostgreSQL.
 
 use std::path::PathBuf;
 
@@ -24,16 +24,16 @@ pub(super) struct Init {
     place: LedgerArgs,
 }
 
-/// Brings the ledger of an older program up to date, or moves a ledger into PostgreSQL. No server may
-/// run meanwhile.
+/// Brings the ledger of an older program up to date, or moves a ledger into PostgreSQL. No server
+/// may run meanwhile.
 ///
-/// `countersign serve` also brings a ledger up to date when it starts. A copy of the older ledger is
-/// kept beside it, as ledger.db.schema-N.
+/// `countersign serve` also brings a ledger up to date when it starts. A copy of the older ledger
+/// is kept beside it, as ledger.db.schema-N.
 ///
 /// With --from and --to, the ledger of a data directory is moved into an empty schema of a
 /// PostgreSQL database, and compared at the end, row by row. The directory is only read. If a move
-/// was interrupted, the same command goes on where it was. docs/postgresql.md says what to do before
-/// and afterwards.
+/// was interrupted, the same command goes on where it was. docs/postgresql.md says what to do
+/// before and afterwards.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  countersign migrate --from data --to postgres://countersign@db.example/countersign \\\n      --config countersign.toml"

@@ -25,6 +25,7 @@ mod lifecycle;
 mod listings;
 mod locks;
 mod metrics;
+mod moving;
 mod names;
 mod operating_page;
 mod operations;
