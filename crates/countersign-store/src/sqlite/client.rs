@@ -1,7 +1,9 @@
 //! Rows of clients. Their callback keys are in `private_key.rs`.
 
 use countersign_core::id::{ClientId, TenantName};
-use countersign_core::port::{Committed, Listed, Page, StoredKey, TokenKeys, Versioned};
+use countersign_core::port::{
+    ClientDeletion, Committed, Listed, Page, StoredKey, TokenKeys, Versioned,
+};
 use countersign_core::role::{Role, Roles};
 use countersign_core::tenant::{Account, Client, ClientSecret, CredentialState, PasswordGrant};
 use rusqlite::{Connection, params};
@@ -96,14 +98,13 @@ pub(super) fn change(
 }
 
 /// Removes a client; the ledger removes its callback keys with it.
-pub(super) fn delete(
-    sql: &Connection,
-    tenant: &TenantName,
-    id: &ClientId,
-) -> Result<Committed, StoreError> {
+pub(super) fn delete(sql: &Connection, old: &ClientDeletion) -> Result<Committed, StoreError> {
     let gone = sql
-        .prepare_cached("DELETE FROM clients WHERE tenant = ?1 AND id = ?2")?
-        .execute([tenant.as_str(), id.as_str()])?;
+        .prepare_cached(
+            "DELETE FROM clients WHERE tenant = ?1 AND id = ?2 AND (NOT ?3 OR EXISTS
+                (SELECT 1 FROM tenants WHERE name = ?1 AND state <> 'active'))",
+        )?
+        .execute(params![old.tenant.as_str(), old.client.as_str(), old.only_of_locked])?;
     Ok(if gone == 1 { Committed::Written } else { Committed::Stale })
 }
 
