@@ -35,14 +35,15 @@ pub(super) struct ConnectionStream<S> {
     write_wait: Duration,
     /// Runs while the peer reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
-    _place: Option<ConnectionPermit>,
+    /// Boxed, so that a connection with TLS fits into 1,280 bytes, a size that mimalloc has.
+    _place: Option<Box<ConnectionPermit>>,
 }
 
 impl<S> ConnectionStream<S> {
     pub(super) fn new(stream: S, place: Option<ConnectionPermit>, write_wait: Duration) -> Self {
         metrics::gauge!("countersign_connections_open").increment(1);
         metrics::counter!("countersign_connections_total").increment(1);
-        Self { stream, write_wait, stalled: None, _place: place }
+        Self { stream, write_wait, stalled: None, _place: place.map(Box::new) }
     }
 
     pub(super) fn inner(&self) -> &S {
