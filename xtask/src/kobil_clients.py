@@ -88,6 +88,7 @@ def authlib(address, client, account):
             session.verify = CA
             url = get_well_known_url(issuer, external=True)
             metadata = AuthorizationServerMetadata(session.get(url, withhold_token=True).json())
+            metadata.validate()
             assert metadata["issuer"] == issuer, metadata
             assert method in metadata.token_endpoint_auth_methods_supported, metadata
             token = session.fetch_token(metadata["token_endpoint"], grant_type="client_credentials")

@@ -38,9 +38,9 @@ def code(device, transaction, content):
     return f"{number % 10**8:08}"
 
 
-def attributes(**values):
+def attributes(prefix="SIGNFLD", **values):
     """The arguments in the form of a list of attributes."""
-    listed = {"SIGNFLD_COMPONENT_TYPE": COMPONENT, "SIGNFLD_USERID": "jane", **values}
+    listed = {f"{prefix}_COMPONENT_TYPE": COMPONENT, f"{prefix}_USERID": "jane", **values}
     return {"attributes": [{"attributeID": id, "value": value} for id, value in listed.items()]}
 
 
@@ -90,7 +90,7 @@ def only_open(key=None):
             return rows[0]
 
 
-def drive(service, device):
+def drive(service, logins, device):
     user = {"userID": "jane", "domain": "acme"}
     serial = device["serial_number"]
     push = {"title": "Pay?", "dataFieldList": FIELDS}
@@ -150,10 +150,12 @@ def drive(service, device):
         assert signed.result.signature == digits, signed
 
     # A login, which the bank's system completes for the phone too.
-    made = service.getSecureChallenge(componentType=COMPONENT, user=user, title="Log in, Jane?")
-    succeeded(made.status)
-    assert made.result.requestImage.startswith(b"\x89PNG"), made
-    key = made.result.challengeKey
+    challenge = attributes("CREDFLD", CREDFLD_TRANSACTION_TITLE="Log in, Jane?")
+    # zeep answers the only child of an answer itself: `results`.
+    made = logins.getSecureChallenge(credentialAttributeSet=challenge)
+    succeeded(made)
+    assert base64.b64decode(value(made, "CREDFLD_REQUEST_IMAGE")).startswith(b"\x89PNG"), made
+    key = value(made, "CREDFLD_CHALLENGE_KEY")
     phone = [BINARY, "device", "scan", "phone.json", key, "--answer", "approve", "--code"]
     subprocess.run(phone, check=True, stdout=subprocess.DEVNULL)
     entered = service.authUserRequest(componentType=COMPONENT, user=user, challengeKey=key)
@@ -213,8 +215,9 @@ def main(address, client):
     session.verify = "data/tls/ca.pem"
     session.auth = (client["client_id"], client["client_secret"])
     transport = zeep.Transport(session=session, operation_timeout=60)
-    service = zeep.Client(f"{address}/onespan/soap?wsdl", transport=transport).service
-    answered = drive(service, device)
+    stock = zeep.Client(f"{address}/onespan/soap?wsdl", transport=transport)
+    service = stock.service
+    answered = drive(service, stock.bind("Signature", "Authentication"), device)
     session.auth = (client["client_id"], "another secret")
     try:
         service.cancelAuthSignatureRequest("x", "x", "x")

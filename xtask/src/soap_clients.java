@@ -113,11 +113,7 @@ public final class SoapClients {
 
     /** A login by the vendor's two commands. */
     private void loginsByAttributes() throws Exception {
-        SignatureResults made =
-            authentication.getSecureChallenge(attributes("CREDFLD", "TRANSACTION_TITLE", TITLE));
-        calls++;
-        succeeded(made.getResultCodes());
-        String key = value(made, "CREDFLD_CHALLENGE_KEY");
+        String key = challenged();
         String code = phone("code " + key + " " + TITLE);
         failed(enter(key, another(code)).getResultCodes(), "STAT_INVCREDENTIALS");
         SignatureResults entered = enter(key, code);
@@ -125,20 +121,25 @@ public final class SoapClients {
         check(value(entered, "CREDFLD_SERIAL_NO").equals(serial), entered);
     }
 
-    /** A login by the two commands in elements. */
+    /** A login for which the application waits by the command in elements. */
     private void loginsByElements() throws Exception {
-        var status = new Holder<CommandStatusResponse>();
-        var made = new Holder<GetSecureChallengeResult>();
-        signature.getSecureChallenge(component, user("jane"), null, TITLE, null, status, made);
-        calls++;
-        succeeded(status.value.getResultCodes());
-        String key = made.value.getChallengeKey();
+        String key = challenged();
         phone("scan " + key);
+        var status = new Holder<CommandStatusResponse>();
         var entered = new Holder<AuthSignatureRequestResult>();
         signature.authUserRequest(component, user("jane"), null, null, key, status, entered);
         calls++;
         succeeded(status.value.getResultCodes());
         check(entered.value.getSerialNumber().equals(serial), entered);
+    }
+
+    /** The key of a login. */
+    private String challenged() {
+        SignatureResults made =
+            authentication.getSecureChallenge(attributes("CREDFLD", "TRANSACTION_TITLE", TITLE));
+        calls++;
+        succeeded(made.getResultCodes());
+        return value(made, "CREDFLD_CHALLENGE_KEY");
     }
 
     /** A refused call has a status, and a sentence. */

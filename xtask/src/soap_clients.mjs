@@ -92,12 +92,15 @@ done.attributes[3].attributeOptions = { NEGATIVE: true, MASKED: true };
 ({ results } = await signature('authSignature', { attributeSet: done }));
 succeeded(results);
 
-// Logins: by the two commands of the vendor's, and by the two in elements.
+// Logins by the vendor's two commands, and by the one in elements.
 const title = 'Log in, Jane?';
-const challenge = attributes('CREDFLD', { TRANSACTION_TITLE: title });
-({ results } = await authentication('getSecureChallenge', { credentialAttributeSet: challenge }));
-succeeded(results);
-key = value(results, 'CREDFLD_CHALLENGE_KEY');
+const challenged = async () => {
+  const challenge = { credentialAttributeSet: attributes('CREDFLD', { TRANSACTION_TITLE: title }) };
+  const { results: challenged } = await authentication('getSecureChallenge', challenge);
+  succeeded(challenged);
+  return value(challenged, 'CREDFLD_CHALLENGE_KEY');
+};
+key = await challenged();
 const login = { PASSWORD_FORMAT: '0', CHALLENGE_KEY: key };
 for (const typed of [another, (same) => same]) {
   login.PASSWORD = typed(await phone(`code ${key} ${title}`));
@@ -107,9 +110,7 @@ for (const typed of [another, (same) => same]) {
 }
 succeeded(results);
 assert.equal(value(results, 'CREDFLD_SERIAL_NO'), serial);
-made = await signature('getSecureChallenge', { ...whose, title });
-succeeded(made.status);
-key = made.result.challengeKey;
+key = await challenged();
 await phone(`scan ${key}`);
 succeeded((await signature('authUserRequest', { ...whose, challengeKey: key })).status);
 

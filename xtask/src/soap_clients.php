@@ -129,15 +129,24 @@ $done = attributes('SIGNFLD', $done);
 $done['attributes'][3]['attributeOptions'] = ['NEGATIVE' => true, 'MASKED' => true];
 succeeded(call('authSignature', ['attributeSet' => $done])->results);
 
-// A login. SoapClient keeps one command of a name: getSecureChallenge is the one in elements.
-$made = call('getSecureChallenge', [...$whose, 'title' => 'Log in, Jane?']);
-succeeded($made->status);
-$key = $made->result->challengeKey;
+// Logins by the vendor's two commands, and by the one in elements.
+const TITLE = 'Log in, Jane?';
+function challenged(): string
+{
+    $challenge = attributes('CREDFLD', ['TRANSACTION_TITLE' => TITLE]);
+    $made = call('getSecureChallenge', ['credentialAttributeSet' => $challenge])->results;
+    succeeded($made);
+    return value($made, 'CREDFLD_CHALLENGE_KEY');
+}
+$key = challenged();
 $entered = ['PASSWORD_FORMAT' => '0', 'CHALLENGE_KEY' => $key];
-$entered['PASSWORD'] = phone("code $key Log in, Jane?");
+$entered['PASSWORD'] = phone("code $key " . TITLE);
 $entered = call('authUser', ['credentialAttributeSet' => attributes('CREDFLD', $entered)])->results;
 succeeded($entered);
 check(value($entered, 'CREDFLD_SERIAL_NO') === $serial, $entered);
+$key = challenged();
+phone("scan $key");
+succeeded(call('authUserRequest', [...$whose, 'challengeKey' => $key])->status);
 
 // A refused call has a status, and a sentence.
 $another = [...$whose, 'componentType' => 'Another', 'push' => $push];

@@ -25,13 +25,29 @@ use countersign_http::body_limit;
 use countersign_http::challenge;
 use countersign_node::{history, log};
 
-/// A refusal for a device, over HTTP or on the channel.
+/// A refusal for a device, over HTTP or on the channel; over HTTP, with whether the call had a
+/// token.
 #[derive(Debug)]
-pub struct Refused(pub RefusalBody);
+pub struct Refused(pub RefusalBody, pub Token);
+
+/// Whether a call had a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Token {
+    /// It had none.
+    Absent,
+    /// It had one, or its answer does not depend on it.
+    Given,
+}
+
+impl From<RefusalBody> for Refused {
+    fn from(body: RefusalBody) -> Self {
+        Self(body, Token::Given)
+    }
+}
 
 impl From<Code> for Refused {
     fn from(code: Code) -> Self {
-        Self(RefusalBody::new(code))
+        RefusalBody::new(code).into()
     }
 }
 
@@ -39,7 +55,7 @@ impl From<DeviceError> for Refused {
     fn from(error: DeviceError) -> Self {
         history::counted(&error);
         match error {
-            Error::Refused(refusal) => Self(refused(&refusal)),
+            Error::Refused(refusal) => refused(&refusal).into(),
             Error::Failed(fault) => fault.into(),
         }
     }
@@ -89,7 +105,11 @@ impl IntoResponse for Refused {
         let headers = response.headers_mut();
         match status {
             StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, challenge::BEARER);
+                let asks = match self.1 {
+                    Token::Absent => challenge::BEARER,
+                    Token::Given => challenge::INVALID_TOKEN,
+                };
+                headers.insert(WWW_AUTHENTICATE, asks);
             }
             StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));

@@ -39,7 +39,7 @@ impl OffersQuery {
     /// Parses strictly, as every text from a device: each known parameter at most once, and no
     /// other.
     fn parse(query: Option<&str>) -> Result<Self, Refused> {
-        let refused = |what: &str| Refused(body::RefusalBody::bad_request(what));
+        let refused = |what: &str| Refused::from(body::RefusalBody::bad_request(what));
         let (mut wait, mut request_key) = (None, None);
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             let is_second = match &*name {
@@ -83,15 +83,15 @@ pub(super) async fn set_pin(
     let key = PayloadKey::from(device.payload_key.expose());
     let plaintext = jwe::open(&key, &device_auth.name(), Purpose::Pin, &body.pin)
         .map_err(|_| body::RefusalBody::bad_request("`pin` does not open with the payload key"))
-        .map_err(Refused)?;
+        .map_err(Refused::from)?;
     let change: body::PinChange = read(&plaintext)?;
     let digest = Secret::copied(change.digest.as_bytes());
     let new = PinDigest { digest, version: change.version };
     let proof = change.proof.as_ref().map(body::PinProof::as_str);
     core.set_pin(&device_auth.tenant, device_auth.device, &new, proof).await.map_err(|error| {
         // No transaction is involved that could have ended.
-        let Refused(body) = error.into();
-        Refused(body::RefusalBody { state: None, ..body })
+        let Refused(body, _) = error.into();
+        Refused::from(body::RefusalBody { state: None, ..body })
     })?;
     Ok(Json(body::PinAnswer { version: change.version }))
 }
@@ -225,13 +225,13 @@ async fn named<T: NamesTransaction>(
     let body: T = read(&device_auth.body)?;
     let path = countersign_wire::id::TransactionId::from_str(id).map_err(|_| Code::NotFound)?;
     if body.id() != path {
-        return Err(Refused(body::RefusalBody::bad_request("`id` is not the one of the address")));
+        return Err(body::RefusalBody::bad_request("`id` is not the one of the address").into());
     }
     Ok((device_auth, body))
 }
 
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
-    strict::read(body).map_err(Refused)
+    strict::read(body).map_err(Refused::from)
 }
 
 fn core_id(id: countersign_wire::id::TransactionId) -> TransactionId {
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn a_query_is_read_strictly_and_refused_by_its_parameter() {
         let read = |query: &str| {
-            let refused = |Refused(body): Refused| (body.error, body.message);
+            let refused = |Refused(body, _): Refused| (body.error, body.message);
             OffersQuery::parse(Some(query)).map_err(refused)
         };
         let wait = Duration::from_secs(30);

@@ -18,7 +18,7 @@ use http::header::AUTHORIZATION;
 use tracing::debug;
 
 use super::Devices;
-use super::answer::{Refused, since_epoch};
+use super::answer::{Refused, Token, since_epoch};
 use super::replays::Unaccepted;
 use countersign_http::body_limit;
 use countersign_http::listen::Peer;
@@ -86,7 +86,10 @@ impl Devices {
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim().to_owned());
-        let token = token.ok_or_else(|| self.stranger(BadToken::Malformed))?;
+        let token = token.ok_or_else(|| {
+            let Refused(body, _) = self.stranger(BadToken::Malformed);
+            Refused(body, Token::Absent)
+        })?;
         let name = jws::device_of_call(&token).map_err(|bad| self.stranger(bad))?;
         let (tenant, device) = ids(&name).ok_or_else(|| self.stranger(BadToken::Malformed))?;
         let key = self.auth_key(&tenant, device).await?;
@@ -147,7 +150,7 @@ impl Devices {
     fn stranger(&self, bad: BadToken) -> Refused {
         debug!("A device's token is invalid: {bad}");
         let server_time = Some(since_epoch(self.0.core.now()));
-        Refused(RefusalBody { server_time, ..RefusalBody::new(Code::Unauthorised) })
+        RefusalBody { server_time, ..RefusalBody::new(Code::Unauthorised) }.into()
     }
 }
 

@@ -102,10 +102,10 @@ struct StrangerPermit {
 }
 
 impl Devices {
-    /// Joins the parts of a process that began at `begun`.
-    pub fn new(parts: Parts, begun: Timestamp) -> Self {
+    /// Joins the parts of a process that began at `begun`, or before any device was enrolled.
+    pub fn new(parts: Parts, begun: Option<Timestamp>) -> Self {
         let Parts { core, private_keys, pushes, digest_url, tasks, known, rules } = parts;
-        let replays = Replays::since(begun);
+        let replays = begun.map_or_else(Replays::first, Replays::since);
         Self(Arc::new(StrangerPermit {
             core,
             private_keys,

@@ -38,7 +38,7 @@ pub(super) async fn registered(
 
 /// `bad_request`, with the reason.
 pub(super) fn refused(message: String) -> Refused {
-    Refused(RefusalBody { message, ..RefusalBody::new(Code::BadRequest) })
+    RefusalBody { message, ..RefusalBody::new(Code::BadRequest) }.into()
 }
 
 impl Devices {

@@ -59,6 +59,11 @@ impl Replays {
         Self { since: now, used: Mutex::default() }
     }
 
+    /// The memory of a node that is the first to accept a token: no device is enrolled yet.
+    pub(super) fn first() -> Self {
+        Self { since: Timestamp(0), used: Mutex::default() }
+    }
+
     /// When a token must be made to be accepted as the first one: at the next whole second for
     /// which no token can have been accepted before this node began.
     pub(super) fn opens_at(&self) -> Timestamp {

@@ -304,7 +304,7 @@ impl Channel {
                 devices.fail(who, fail.clone()).await.map(|ended| Message::Failed(told(ended)))
             }
         };
-        let message = said.unwrap_or_else(|Refused(refusal)| Message::Refused(refusal));
+        let message = said.unwrap_or_else(|Refused(refusal, _)| Message::Refused(refusal));
         if let Some(id) = done {
             let now = self.now();
             self.session.handle(SessionInput::Told(id), now);

@@ -51,7 +51,7 @@ pub use self::process::{
 pub use self::push::{ApnsPushType, PushConfig, SenderConfig, ServiceConfig};
 pub use self::retention::RetentionConfig;
 pub use self::server::{PublicAddress, ServerConfig, Shares, Tls};
-pub use self::store::StoreConfig;
+pub use self::store::{PostgresConfig, StoreConfig};
 pub use self::tokens::TokensConfig;
 pub use self::transactions::TransactionsConfig;
 pub use self::trustedx::{DeviceType, FetchHost, Scopes, TrustedXConfig};

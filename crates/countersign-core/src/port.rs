@@ -15,7 +15,8 @@ mod reader;
 use std::sync::Arc;
 
 pub use commit::{
-    Change, Commit, Committed, Preconditions, RowsMax, StoredMax, TokenKeyChange, TransactionChange,
+    Change, ClientDeletion, Commit, Committed, Preconditions, RowsMax, StoredMax, TokenKeyChange,
+    TransactionChange,
 };
 pub use keys::{CallbackMacs, Keys, Signer};
 pub use ledger::Ledger;
@@ -33,7 +34,7 @@ use crate::delivery::capacity::Capacity;
 use crate::delivery::{Delivery, Destination, Settlement};
 use crate::device::Device;
 use crate::event::{FrequentEvent, NewEvent};
-use crate::id::{TenantName, TransactionId, UserName};
+use crate::id::{DeviceId, TenantName, TransactionId, UserName};
 pub use crate::key::{PublicKey, SigningRole, StoredKey, TokenKeys};
 use crate::spec::Recipients;
 use crate::time::Timestamp;
@@ -168,6 +169,44 @@ pub enum Notification {
     },
     /// A tenant was locked or deleted. The channels of all its devices are closed.
     DisconnectTenant(TenantName),
+}
+
+/// Where a device is or was, as a node noted it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Presence {
+    /// The device.
+    pub device: DeviceId,
+    /// The number of the node.
+    pub node: u32,
+    /// When the device last connected there.
+    pub since: Timestamp,
+    /// Whether it still is there.
+    pub state: PresenceState,
+}
+
+/// Whether a device is at a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PresenceState {
+    /// It is connected.
+    Connected,
+    /// It polls, and its next poll is not overdue.
+    Polling,
+    /// It has left, or its node has ended.
+    Gone,
+}
+
+impl Presence {
+    /// Whether the device is online.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.state != PresenceState::Gone
+    }
+
+    /// Whether the device is connected.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.state == PresenceState::Connected
+    }
 }
 
 /// Wakes connected devices and waiting callers, wherever they are connected.

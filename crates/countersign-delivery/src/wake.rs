@@ -79,7 +79,19 @@ impl Dispatcher {
             return skip("its transaction or its user was removed");
         };
         let (transaction, now) = (transaction.value, core.now());
-        let is_present = core.notifier().connected(tenant, &device.user, &Recipients::Device(id));
+        let is_present = match core.presence_elsewhere(tenant, &device.user, [id]).await {
+            // Nothing is read if it is connected to this node.
+            Ok(elsewhere) => {
+                let is_here =
+                    core.notifier().connected(tenant, &device.user, &Recipients::Device(id));
+                is_here || elsewhere.iter().any(|one| one.is_connected() && one.device == id)
+            }
+            Err(fault) => {
+                log(&fault);
+                let again = Verdict::Retry(core.now() + RETRY.first);
+                return (again, "the ledger failed".to_owned(), Health::Unknown);
+            }
+        };
         let policy = core.push_policy();
         let still = user.value.lock_state.check(now).map_err(|_| SkipReason::Locked);
         let still = still.and_then(|()| policy.still(&transaction, &device, is_present, now));

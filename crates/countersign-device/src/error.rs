@@ -238,6 +238,49 @@ mod tests {
     }
 
     #[test]
+    fn the_try_that_locks_says_so_once() {
+        let mut body = RefusalBody::new(Code::WrongPin);
+        (body.tries_left, body.state) = (Some(0), Some(State::Locked));
+        let sentence = Error::refused(body.clone()).to_string();
+        assert_eq!(sentence, "the PIN is wrong, and that locked the user");
+        // Whoever asks later is told how the transaction ended.
+        let later = RefusalBody { error: Code::Ended, tries_left: None, ..body };
+        let sentence = Error::refused(later).to_string();
+        assert!(sentence.ends_with(" (the user was locked)"), "{sentence}");
+    }
+
+    /// The server does not say which of the two it is.
+    #[test]
+    fn an_unknown_device_is_told_of_both_causes() {
+        let moved = "or the address that the device was enrolled with is no longer one of the \
+                     server's `public_addresses`, which its log says";
+        let closed = Error::Closed(Close::Unauthorised).to_string();
+        let sentence = "the server closed the channel: the device is unknown to it, so enrol it \
+                        again; ";
+        assert_eq!(closed, format!("{sentence}{moved}"));
+        let refused = Error::refused(RefusalBody::new(Code::Unauthorised)).to_string();
+        let advice = ": the device is unknown to the server, so enrol it again; ";
+        let advice = format!("{advice}{}", moved.replacen("the device", "it", 1));
+        assert_eq!(refused, format!("{}{advice}", Code::Unauthorised));
+    }
+
+    #[test]
+    fn an_untrusted_server_is_told_in_words_without_advice_that_some_programs_cannot_follow() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let sentence = Error::connection("s", &io::Error::other(tls)).to_string();
+        let expected = "the server's certificate is not trusted: its certificate has expired";
+        assert_eq!(sentence, expected);
+        let tls = rustls::Error::NoCertificatesPresented;
+        let error = Error::connection("https://s", &io::Error::other(tls));
+        assert_eq!(
+            error.to_string(),
+            "the server https://s cannot be reached (it sent no certificate): is it running, and \
+             is this its address?"
+        );
+        assert!(error.is_transient());
+    }
+
+    #[test]
     fn only_calls_without_a_decision_are_transient() {
         for code in Code::ALL {
             let again = matches!(code, Code::Internal | Code::Unavailable | Code::TooMany);

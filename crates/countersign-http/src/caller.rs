@@ -94,7 +94,9 @@ pub struct AuthenticatedClient {
 pub enum AuthError {
     /// The address names an unknown tenant, or no tenant.
     NoTenant,
-    /// The credential is absent or invalid.
+    /// There is no bearer token.
+    NoToken,
+    /// The credential is invalid; or it is absent, and not a bearer token.
     NotAuthenticated,
     /// The client is authenticated but does not have this role.
     NoRole(Role),
@@ -160,14 +162,15 @@ impl Authenticator {
     /// The client of the request's bearer token, which the realm of the addressed tenant issued.
     ///
     /// # Errors
-    /// [`AuthError::NotAuthenticated`] for an absent or expired token, or another tenant's.
+    /// [`AuthError::NoToken`] if there is none, and [`AuthError::NotAuthenticated`] for an invalid
+    /// or expired token, or another tenant's.
     pub async fn bearer(
         &self,
         tenant: &TenantName,
         headers: &HeaderMap,
     ) -> Result<Caller, AuthError> {
         let Some(token) = bearer(headers) else {
-            return self.check_tenant(tenant).await.and(Err(AuthError::NotAuthenticated));
+            return self.check_tenant(tenant).await.and(Err(AuthError::NoToken));
         };
         let known = self.tokens.known(Issuer::Realm, token, self.core.now());
         let known = known.filter(|(known, _)| known == tenant).map(|(_, claims)| claims);

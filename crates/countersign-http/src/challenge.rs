@@ -7,5 +7,9 @@ use http::HeaderValue;
 pub const BASIC: HeaderValue =
     HeaderValue::from_static("Basic realm=\"countersign\", charset=\"UTF-8\"");
 
-/// Asks for a bearer token.
+/// Asks for a bearer token. There is no error code if the call had none (RFC 6750, section 3.1).
 pub const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"countersign\"");
+
+/// Asks for another bearer token than the one of the call, which is invalid.
+pub const INVALID_TOKEN: HeaderValue =
+    HeaderValue::from_static("Bearer realm=\"countersign\", error=\"invalid_token\"");

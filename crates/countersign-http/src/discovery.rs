@@ -18,7 +18,7 @@ struct Document {
     jwks_uri: String,
     grant_types_supported: &'static [&'static str],
     token_endpoint_auth_methods_supported: [&'static str; 2],
-    response_types_supported: [&'static str; 0],
+    response_types_supported: [&'static str; 1],
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: [&'static str; 1],
     #[serde(flatten)]
@@ -82,7 +82,9 @@ pub async fn document(
             Issuer::AuthServer => &["client_credentials"],
         },
         token_endpoint_auth_methods_supported: METHODS,
-        response_types_supported: [],
+        // RFC 8414 requires the member (section 2) and forbids an empty array (section 3.2). `none`
+        // is registered, and no client can ask for it: there is no authorization endpoint.
+        response_types_supported: ["none"],
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: ["ES256"],
         scoped: (kind == Issuer::AuthServer).then(|| Scoped {

@@ -243,9 +243,10 @@ impl Form {
         let proved = authenticator.credentials(&tenant, &id, &secret, self.address).await;
         proved.map_err(|stranger| match stranger {
             // Only its own clients learn whether a tenant exists.
-            AuthError::NoTenant | AuthError::NotAuthenticated | AuthError::NoRole(_) => {
-                UNKNOWN_CLIENT
-            }
+            AuthError::NoTenant
+            | AuthError::NoToken
+            | AuthError::NotAuthenticated
+            | AuthError::NoRole(_) => UNKNOWN_CLIENT,
             AuthError::TooManyTries => TOO_MANY_TRIES,
             AuthError::Failed => FAILED,
         })

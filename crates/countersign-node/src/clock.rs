@@ -21,6 +21,11 @@ pub struct System {
     offset: Arc<AtomicU64>,
 }
 
+/// The present moment of a clock that never goes back, for intervals in logs.
+pub(crate) fn running() -> Instant {
+    Instant::now()
+}
+
 impl Default for System {
     fn default() -> Self {
         Self { started: Instant::now(), offset: Arc::default() }

@@ -10,19 +10,17 @@
 
 pub mod authority;
 pub mod clock;
+mod fault_log;
 pub mod history;
 pub mod notifier;
 pub mod retention;
 pub mod task;
 pub mod wait;
 
-use std::error::Error as _;
-use std::iter;
-
-use countersign_core::Fault;
 use countersign_core::engine::Engine;
 use countersign_store::{SealedKeys, Store};
-use tracing::error;
+
+pub use crate::fault_log::log;
 
 use crate::clock::System;
 use crate::notifier::LocalNotifier;
@@ -32,12 +30,3 @@ pub type Core = Engine<Store, LocalNotifier, System>;
 
 /// The private keys of tenants and clients, as this process uses them.
 pub type PrivateKeys = SealedKeys;
-
-/// Logs a fault with all its causes, once, at the edge.
-pub fn log(fault: &Fault) {
-    let causes =
-        iter::successors(fault.source(), |cause: &&dyn std::error::Error| (*cause).source());
-    let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    history::faulted();
-    error!(cause, "Failed while {fault}: {cause}");
-}

@@ -156,7 +156,7 @@ pub(crate) struct Gauges {
 impl Gauges {
     /// Updates the gauges.
     #[expect(clippy::cast_precision_loss, reason = "gauges, far below 2^52")]
-    pub(crate) fn update(&self) {
+    pub(crate) async fn update(&self) {
         let (lines, waiters) = self.core.notifier().counts();
         gauge!("countersign_devices_connected").set(lines as f64);
         gauge!("countersign_callers_held").set(waiters as f64);
@@ -171,7 +171,7 @@ impl Gauges {
             let bytes = std::fs::metadata(self.data.join(name)).map_or(0, |found| found.len());
             gauge!("countersign_ledger_bytes", "file" => file).set(bytes as f64);
         }
-        match self.store.backlog() {
+        match self.store.backlog().await {
             Ok(Backlog { callbacks, pushes, dead_letters }) => {
                 let counts =
                     [("callback", callbacks), ("push", pushes), ("dead_letter", dead_letters)];

@@ -110,17 +110,19 @@ pub(crate) fn bind(config: &ObserveConfig) -> anyhow::Result<Listener> {
 
 /// Serves health and metrics until the process ends. `ready` returns the reason why the node
 /// accepts no requests, if there is one; `count` updates the gauges before they are read.
-pub(crate) fn serve<F, R>(
+pub(crate) fn serve<F, R, C, D>(
     listener: Listener,
     metrics: PrometheusHandle,
     ready: F,
-    count: impl Fn() + Send + Sync + 'static,
+    count: C,
     tasks: &Shutdown,
 ) where
     F: Fn() -> R + Send + Sync + 'static,
     R: Future<Output = Result<(), &'static str>> + Send + 'static,
+    C: Fn() -> D + Send + Sync + 'static,
+    D: Future<Output = ()> + Send + 'static,
 {
-    let (ready, count) = (Arc::new(move || ready().boxed()), Arc::new(count));
+    let (ready, count) = (Arc::new(move || ready().boxed()), Arc::new(move || count().boxed()));
     let admin = AdminEndpoint { metrics, ready, count, tasks: tasks.clone() };
     let work = listener.serve(router(admin), tasks.clone(), tasks.terminated());
     tasks.spawn("admin listener", Criticality::Essential, work);
@@ -130,7 +132,7 @@ pub(crate) fn serve<F, R>(
 struct AdminEndpoint {
     metrics: PrometheusHandle,
     ready: Arc<dyn Fn() -> BoxFuture<'static, Result<(), &'static str>> + Send + Sync>,
-    count: Arc<dyn Fn() + Send + Sync>,
+    count: Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
     tasks: Shutdown,
 }
 
@@ -163,7 +165,7 @@ async fn metrics(
     State(admin): State<AdminEndpoint>,
 ) -> ([(&'static str, &'static str); 1], String) {
     let form = "text/plain; version=0.0.4; charset=utf-8";
-    (admin.count)();
+    (admin.count)().await;
     ([("content-type", form)], admin.metrics.render())
 }
 
@@ -184,7 +186,7 @@ mod tests {
         AdminEndpoint {
             metrics,
             ready: Arc::new(ready),
-            count: Arc::new(|| ()),
+            count: Arc::new(|| async {}.boxed()),
             tasks: Shutdown::default(),
         }
     }
@@ -231,6 +233,7 @@ mod tests {
         metrics::with_local_recorder(&recorder, || metrics::counter!("signed_total").increment(3));
         let count = move || {
             metrics::with_local_recorder(&recorder, || metrics::gauge!("held").set(2));
+            async {}.boxed()
         };
         let admin =
             AdminEndpoint { metrics, count: Arc::new(count), ..admin(|| async { Ok(()) }.boxed()) };

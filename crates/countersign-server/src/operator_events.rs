@@ -29,7 +29,7 @@ pub(crate) async fn watch(core: Arc<Core>, store: Store, tasks: Shutdown) {
     while tasks.draining().run_until_cancelled(turns.tick()).await.is_some() {
         let late = u64::try_from(LATE_MAX.as_millis()).unwrap_or(u64::MAX);
         let since = Timestamp(core.now().0.saturating_sub(late)).max(begun);
-        match store.events_of_operators(since, EVENTS_MAX) {
+        match store.events_of_operators(since, EVENTS_MAX).await {
             Ok(events) => {
                 seen.forget_before(since);
                 for found in events {

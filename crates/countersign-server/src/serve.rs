@@ -20,10 +20,12 @@ use anyhow::{Context as _, ensure};
 use axum::Router;
 use countersign_core::Fault;
 use countersign_core::engine::{Engine, Policy};
+
 use countersign_core::limits::SWEEP_MAX;
+use countersign_core::port::Clock as _;
 use countersign_core::session::Pace;
 use countersign_core::user::LockPolicy;
-use countersign_store::{OpenFor, SCHEMA, ServerLock, Store};
+use countersign_store::{OpenFor, PostgresLocation, SCHEMA, ServerLock, Store};
 use metrics::gauge;
 use tracing::{info, warn};
 
@@ -38,7 +40,7 @@ use crate::service_manager::ServiceManager;
 use crate::version;
 use countersign_channel::Devices;
 use countersign_channel::digest_url::DigestUrlVerifier;
-use countersign_config::{Config, Overrides, Tls};
+use countersign_config::{Config, Overrides, PostgresConfig, Tls};
 use countersign_delivery::{Callers, dispatcher};
 use countersign_egress::guard::Guard;
 use countersign_egress::names::Names;
@@ -53,6 +55,7 @@ use countersign_kobil::{ActivationSettings, Kobil};
 use countersign_node::clock::{self, CLOCK_AHEAD_MAX, System};
 use countersign_node::history;
 use countersign_node::notifier::LocalNotifier;
+use countersign_node::notifier::fleet;
 use countersign_node::retention;
 use countersign_node::task::{Criticality, Shutdown};
 use countersign_node::{Core, log};
@@ -85,10 +88,15 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     open_files::fit(&mut config);
 
     let _lock = ServerLock::take(&config.store.data)?;
-    let store = open(&config, OpenFor::Serve)?;
+    let store = open(&config, OpenFor::Serve).await?;
     log_start(&config, file);
     let (system, known) = (System::default(), KnownNetworks::default());
-    let notifier = LocalNotifier::new(config.transactions.waiting_per_client_max);
+    let waiting_max = config.transactions.waiting_per_client_max;
+    let fleet = store.fleet();
+    let notifier = match fleet {
+        None => LocalNotifier::new(waiting_max),
+        Some(_) => LocalNotifier::in_fleet(waiting_max),
+    };
     let core = Arc::new(Engine::new(store.clone(), notifier, system.clone(), policy(&config)));
     let begun = core.now();
     let (listener, certificates) = listen(&config, clock::system_time(begun), &known)?;
@@ -110,7 +118,8 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
         known,
         rules: device_rules(&config, port),
     };
-    let devices = Devices::new(parts, begun);
+    // Without devices there are no used tokens that a restart could have forgotten.
+    let devices = Devices::new(parts, store.has_devices().await?.then_some(begun));
     let phones = phones(&config, &core, &devices);
     let router = router(&config, &authenticator, &devices, &phones, &tasks, &address);
     let reload = Reload {
@@ -127,6 +136,10 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     reload.at_hangup(&tasks)?;
     serve_health(&config, &store, &core, &system, listener.limit(), &tasks)?;
     spawn_workers(&config, &core, &store, callers, certificates, &tasks);
+    if let Some(fleet) = fleet {
+        let work = fleet::work(Arc::clone(&core), fleet, tasks.clone());
+        tasks.spawn("fleet", Criticality::Essential, work);
+    }
     // About a second, in which a used device token would not be distinguishable from an unused one.
     tokio::time::sleep(core.now().until(devices.opens_at())).await;
     let tidier = tidy(authenticator, devices, phones, system, tasks.clone());
@@ -217,7 +230,12 @@ fn serve_health(
     gauge!("countersign_start_seconds").set(exposition::seconds_since_epoch(core.now()));
     let (store, core, system) = (store.clone(), Arc::clone(core), system.clone());
     let gauges = Gauges { store, core, system, limit, data: config.store.data.clone() };
-    observe::serve(admin, metrics, ready, move || gauges.update(), tasks);
+    let gauges = Arc::new(gauges);
+    let update = move || {
+        let gauges = Arc::clone(&gauges);
+        async move { gauges.update().await }
+    };
+    observe::serve(admin, metrics, ready, update, tasks);
     Ok(())
 }
 
@@ -289,9 +307,9 @@ impl Disk {
 
 /// Names what runs: the program, the ledger, and the configuration.
 fn log_start(config: &Config, file: Option<&Path>) {
-    let ledger = config.store.data.join("ledger.db");
+    let ledger = ledger_name(config);
     let file = file.map_or_else(|| "(defaults)".to_owned(), |file| file.display().to_string());
-    let (version, ledger) = (version::LONG, ledger.display().to_string());
+    let version = version::LONG;
     info!(
         version,
         ledger,
@@ -305,10 +323,37 @@ fn log_start(config: &Config, file: Option<&Path>) {
 ///
 /// # Errors
 /// Names the problem and a remedy.
-pub(crate) fn open(config: &Config, purpose: OpenFor) -> anyhow::Result<Store> {
+pub(crate) async fn open(config: &Config, purpose: OpenFor) -> anyhow::Result<Store> {
     let store = &config.store;
-    Store::sqlite_for(&store.data, Some(&store.master_key_file), purpose)
-        .with_context(|| format!("the ledger in {} cannot be opened", store.data.display()))
+    let Some(postgres) = &store.postgres else {
+        return Store::sqlite_for(&store.data, Some(&store.master_key_file), purpose)
+            .with_context(|| format!("the ledger in {} cannot be opened", store.data.display()));
+    };
+    let location = location(postgres);
+    let (key, now) = (&store.master_key_file, System::default().now());
+    let opened = Store::postgres(&location, key, purpose == OpenFor::Init, now);
+    opened.await.with_context(|| format!("the ledger {} cannot be opened", ledger_name(config)))
+}
+
+/// Where the ledger on PostgreSQL is.
+fn location(config: &PostgresConfig) -> PostgresLocation {
+    PostgresLocation {
+        url: config.url.clone(),
+        password_file: config.password_file.clone(),
+        ca_file: config.ca_file.clone(),
+        client_certificate: config.client_certificate.clone(),
+        schema: config.schema.clone(),
+        connections_max: config.connections_max,
+        statement_timeout: config.statement_timeout,
+    }
+}
+
+/// The ledger as people are told of it: its file, or its database and schema.
+pub(crate) fn ledger_name(config: &Config) -> String {
+    match &config.store.postgres {
+        None => config.store.data.join("ledger.db").display().to_string(),
+        Some(postgres) => format!("{} in schema {}", postgres.url, postgres.schema),
+    }
 }
 
 pub(crate) fn policy(config: &Config) -> Policy {

@@ -29,6 +29,10 @@ impl Store {
         match self {
             Self::Memory(_) => Err(Fault::new("copying the ledger", "the store is in memory")),
             Self::Sqlite(sqlite) => sqlite.back_up(target),
+            Self::Postgres(_) => Err(Fault::new(
+                "copying the ledger",
+                "it is in PostgreSQL: back it up as docs/postgresql.md says",
+            )),
         }
     }
 

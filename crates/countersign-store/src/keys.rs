@@ -93,7 +93,7 @@ impl Keys for SealedKeys {
             let why = format!("the key for {} of tenant {tenant}: {why}", role.as_str());
             Fault::new("opening a signing key", why)
         };
-        let stored = self.store.signing_key(tenant, role)?;
+        let stored = self.store.signing_key(tenant, role).await?;
         let stored = stored.ok_or_else(|| failed(&"there is none"))?;
         let from = (tenant.clone(), role, stored);
         if let Some(signer) = self.opened.lock().get(&from) {
@@ -124,7 +124,7 @@ impl Keys for SealedKeys {
         client: &ClientId,
         message: &[u8],
     ) -> Result<Option<CallbackMacs>, Fault> {
-        let Some(keys) = self.store.callback_keys(tenant, client)? else { return Ok(None) };
+        let Some(keys) = self.store.callback_keys(tenant, client).await? else { return Ok(None) };
         let mac = |key: &StoredKey| self.mac(tenant, client, key, message);
         let before = keys.before.as_ref().map(mac).transpose()?;
         Ok(Some(CallbackMacs { newest: mac(&keys.newest)?, before }))

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! Store ─┬─ Memory   one mutex, plain maps; lost when the process ends
-//!        └─ Sqlite   one file; one writer thread, which shares each sync among all queued commits
+//!        ├─ Sqlite   one file; one writer thread, which shares each sync among all queued commits
+//!        └─ Postgres one schema of a database, which several nodes share; writes in batches
 //! ```
 
 use std::path::Path;
@@ -22,14 +23,20 @@ mod draft;
 mod keys;
 mod master_key;
 mod memory;
+mod postgres;
 pub mod private;
 mod rotation;
 mod seal;
+mod sql;
 mod sqlite;
 
 pub use keys::{SealedKeys, SealedSigner};
 pub use master_key::MasterKeyError;
 pub use memory::Memory;
+pub use postgres::{
+    Fleet, FleetMessages, FleetNode, MESSAGE_MAX, Postgres, PostgresError, PostgresLocation,
+    UserPresence,
+};
 pub use rotation::{MasterKeyUse, RotationError};
 pub use seal::{BadMasterKeyId, MasterKeyId};
 pub use sqlite::backup::{BadCopy, LedgerSummary};
@@ -56,6 +63,8 @@ pub enum Store {
     Memory(Memory),
     /// An SQLite file in the data directory.
     Sqlite(Sqlite),
+    /// A schema in a PostgreSQL database.
+    Postgres(Postgres),
 }
 
 /// The counts of a store since it was opened.
@@ -117,6 +126,21 @@ impl Store {
         Sqlite::open(directory, master_key_file, purpose).map(Self::Sqlite)
     }
 
+    /// Opens the ledger in a PostgreSQL database. Makes the schema, and the master key in
+    /// `master_key_file`, if they are missing; `must_be_new` refuses an existing ledger. `now` is the time of this
+    /// machine, which must agree with the database's.
+    ///
+    /// # Errors
+    /// States what is wrong with the address, the database or the master key.
+    pub async fn postgres(
+        location: &PostgresLocation,
+        master_key_file: &Path,
+        must_be_new: bool,
+        now: Timestamp,
+    ) -> Result<Self, PostgresError> {
+        Postgres::open(location, master_key_file, must_be_new, now).await.map(Self::Postgres)
+    }
+
     /// Completes the queued work, checkpoints the file and stops writing. Reads still work.
     ///
     /// # Errors
@@ -125,6 +149,10 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Sqlite(sqlite) => sqlite.close().await,
+            Self::Postgres(postgres) => {
+                postgres.close().await;
+                Ok(())
+            }
         }
     }
 
@@ -136,6 +164,16 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Sqlite(sqlite) => sqlite.ready(),
+            Self::Postgres(postgres) => postgres.ready(),
+        }
+    }
+
+    /// The fleet of nodes that share the ledger; `None` if one node has it alone.
+    #[must_use]
+    pub fn fleet(&self) -> Option<Fleet> {
+        match self {
+            Self::Memory(_) | Self::Sqlite(_) => None,
+            Self::Postgres(postgres) => Some(postgres.fleet()),
         }
     }
 
@@ -145,6 +183,7 @@ impl Store {
         match self {
             Self::Memory(memory) => memory.stats(),
             Self::Sqlite(sqlite) => sqlite.stats(),
+            Self::Postgres(postgres) => postgres.stats(),
         }
     }
 
@@ -152,10 +191,11 @@ impl Store {
     ///
     /// # Errors
     /// Fails if the store does.
-    pub fn backlog(&self) -> Result<Backlog, Fault> {
+    pub async fn backlog(&self) -> Result<Backlog, Fault> {
         match self {
             Self::Memory(memory) => Ok(memory.backlog()),
             Self::Sqlite(sqlite) => sqlite.backlog(),
+            Self::Postgres(postgres) => postgres.backlog().await,
         }
     }
 
@@ -164,7 +204,7 @@ impl Store {
     ///
     /// # Errors
     /// Fails if the store does.
-    pub fn events_of_operators(
+    pub async fn events_of_operators(
         &self,
         since: Timestamp,
         limit: u16,
@@ -172,6 +212,19 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(Vec::new()),
             Self::Sqlite(sqlite) => sqlite.events_of_operators(since, limit),
+            Self::Postgres(postgres) => postgres.events_of_operators(since, limit).await,
+        }
+    }
+
+    /// Whether any device is or was enrolled in a tenant that is left.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn has_devices(&self) -> Result<bool, Fault> {
+        match self {
+            Self::Memory(memory) => Ok(memory.has_devices()),
+            Self::Sqlite(sqlite) => sqlite.has_devices(),
+            Self::Postgres(postgres) => postgres.has_devices().await,
         }
     }
 
@@ -185,10 +238,11 @@ impl Store {
         match self {
             Self::Memory(memory) => memory.master_keys(),
             Self::Sqlite(sqlite) => sqlite.master_keys(),
+            Self::Postgres(postgres) => postgres.master_keys(),
         }
     }
 
-    fn signing_key(
+    async fn signing_key(
         &self,
         tenant: &TenantName,
         role: SigningRole,
@@ -196,10 +250,11 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.signing_key(tenant, role)),
             Self::Sqlite(sqlite) => sqlite.signing_key(tenant, role),
+            Self::Postgres(postgres) => postgres.signing_key(tenant, role).await,
         }
     }
 
-    fn callback_keys(
+    async fn callback_keys(
         &self,
         tenant: &TenantName,
         client: &ClientId,
@@ -207,6 +262,7 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.callback_keys(tenant, client)),
             Self::Sqlite(sqlite) => sqlite.callback_keys(tenant, client),
+            Self::Postgres(postgres) => postgres.callback_keys(tenant, client).await,
         }
     }
 }
@@ -219,6 +275,7 @@ macro_rules! forward {
                 match self {
                     Self::Memory(store) => store.$name($($argument),*).await,
                     Self::Sqlite(store) => store.$name($($argument),*).await,
+                    Self::Postgres(store) => store.$name($($argument),*).await,
                 }
             })*
         }

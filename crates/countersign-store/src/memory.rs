@@ -16,8 +16,8 @@ use countersign_core::id::{
 use countersign_core::port::{
     ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
     DeliveryCursor, DeviceCursor, DeviceFilter, DomainFilter, Due, Handle, Ledger, Listed,
-    OutboxEntry, Page, Preconditions, Purge, Query, Settle, Settled, SigningRole, Snapshot,
-    StoredKey, StoredMax, TransactionChange, TransactionCursor, Versioned,
+    OutboxEntry, Page, Preconditions, Presence, Purge, Query, Settle, Settled, SigningRole,
+    Snapshot, StoredKey, StoredMax, TransactionChange, TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::{Contact, PushSnapshot};
 use countersign_core::spec::TransactionSpec;
@@ -92,6 +92,10 @@ impl Memory {
         Stats { commits: self.0.lock().commits, syncs: 0 }
     }
 
+    pub(crate) fn has_devices(&self) -> bool {
+        !self.0.lock().devices.is_empty()
+    }
+
     pub(crate) fn backlog(&self) -> crate::Backlog {
         self.0.lock().deliveries.backlog()
     }
@@ -136,6 +140,10 @@ impl Ledger for Memory {
             Some(PushSnapshot { device: device.into(), user, transaction })
         };
         Ok(who.iter().map(read).collect())
+    }
+
+    async fn presence(&self, _: &TenantName, _: &UserName) -> Result<Vec<Presence>, Fault> {
+        Ok(Vec::new())
     }
 
     async fn credential(&self, key: CredentialKey<'_>) -> Result<Option<Credential>, Fault> {

@@ -35,10 +35,13 @@ impl Store {
     ///
     /// # Errors
     /// If the file or the ledger cannot be read.
-    pub fn master_key_uses(&self) -> Result<Vec<MasterKeyUse>, RotationError> {
+    pub async fn master_key_uses(&self) -> Result<Vec<MasterKeyUse>, RotationError> {
         let keys = self.master_keys().ids_in_file()?;
-        let used = |key| Ok(MasterKeyUse { key, values: self.sealed_under(key)? });
-        keys.into_iter().map(used).collect()
+        let mut uses = Vec::with_capacity(keys.len());
+        for key in keys {
+            uses.push(MasterKeyUse { key, values: self.sealed_under(key).await? });
+        }
+        Ok(uses)
     }
 
     /// Adds a random key to the file, as its newest. If values are sealed under other keys than the
@@ -47,9 +50,9 @@ impl Store {
     ///
     /// # Errors
     /// If the file cannot be replaced, or the ledger cannot be read.
-    pub fn add_master_key(&self) -> Result<(MasterKeyId, bool), RotationError> {
+    pub async fn add_master_key(&self) -> Result<(MasterKeyId, bool), RotationError> {
         let newest = self.master_keys().current().newest();
-        if self.named_master_keys()?.iter().any(|key| *key != newest) {
+        if self.named_master_keys().await?.iter().any(|key| *key != newest) {
             return Ok((newest, false));
         }
         self.master_keys().add(newest)?;
@@ -65,6 +68,7 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(0),
             Self::Sqlite(sqlite) => sqlite.reseal(limit).await,
+            Self::Postgres(postgres) => postgres.reseal(limit).await,
         }
     }
 
@@ -72,8 +76,8 @@ impl Store {
     ///
     /// # Errors
     /// Refuses the newest key, one that a value needs, and one that the file does not have.
-    pub fn remove_master_key(&self, key: MasterKeyId) -> Result<(), RotationError> {
-        let values = self.sealed_under(key)?;
+    pub async fn remove_master_key(&self, key: MasterKeyId) -> Result<(), RotationError> {
+        let values = self.sealed_under(key).await?;
         if values > 0 {
             return Err(MasterKeyError::Needed { key, values }.into());
         }
@@ -81,18 +85,20 @@ impl Store {
     }
 
     /// How many values are sealed under a key.
-    fn sealed_under(&self, key: MasterKeyId) -> Result<u64, Fault> {
+    async fn sealed_under(&self, key: MasterKeyId) -> Result<u64, Fault> {
         match self {
             Self::Memory(_) => Ok(0),
             Self::Sqlite(sqlite) => sqlite.sealed_under(key),
+            Self::Postgres(postgres) => postgres.sealed_under(key).await,
         }
     }
 
     /// The keys that values name.
-    fn named_master_keys(&self) -> Result<Vec<MasterKeyId>, Fault> {
+    async fn named_master_keys(&self) -> Result<Vec<MasterKeyId>, Fault> {
         match self {
             Self::Memory(_) => Ok(Vec::new()),
             Self::Sqlite(sqlite) => sqlite.named_master_keys(),
+            Self::Postgres(postgres) => postgres.named_master_keys().await,
         }
     }
 }

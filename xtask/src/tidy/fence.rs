@@ -44,6 +44,7 @@ const FENCES: &[Fence] = &[
         forbidden_in: &["crates/", "tools/countersign-sim/"],
         allowed_in: &[
             "crates/countersign-node/src/task.rs",
+            "crates/countersign-store/src/postgres/",
             "crates/countersign-store/src/sqlite",
             "crates/countersign-device/src/",
         ],

@@ -108,12 +108,14 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         "countersign-sim", // a test's phone signs with the SDK
         &["countersign-core", "countersign-device", "countersign-proof", "countersign-store"],
     ),
+    ("countersign-postgres", &[]),
     ("countersign-push-services", &[]), // independent of the server, like Apple's
     (
         "countersign-bench", // runs the server's program and does not link it
         &[
             "countersign-core",
             "countersign-device",
+            "countersign-postgres",
             "countersign-proof",
             "countersign-push-services",
             "countersign-store",
@@ -139,7 +141,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
 ];
 
 /// The crates on which tests may depend too.
-const FOR_TESTS: &[&str] = &["countersign-push-services", "countersign-sim"];
+const FOR_TESTS: &[&str] =
+    &["countersign-postgres", "countersign-push-services", "countersign-sim"];
 
 /// The crates of the domain, whose external dependencies are restricted.
 const DOMAIN: &[&str] = &["countersign-core", "countersign-proof"];

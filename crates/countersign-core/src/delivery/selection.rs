@@ -28,7 +28,10 @@ pub trait DueDeliveries {
     ///
     /// # Errors
     /// If the outbox fails.
-    fn all(&mut self, limit: u16) -> Result<Option<Found<Self::Found>>, Self::Error>;
+    fn all(
+        &mut self,
+        limit: u16,
+    ) -> impl Future<Output = Result<Option<Found<Self::Found>>, Self::Error>>;
 
     /// The first destination of waiting deliveries after this one, or the first of all. If
     /// `skips_receiver`, the first one of another receiver.
@@ -39,7 +42,7 @@ pub trait DueDeliveries {
         &mut self,
         after: Option<&Destination>,
         skips_receiver: bool,
-    ) -> Result<Option<Destination>, Self::Error>;
+    ) -> impl Future<Output = Result<Option<Destination>, Self::Error>>;
 
     /// At most `limit` due deliveries of a destination, the earliest first.
     ///
@@ -49,7 +52,7 @@ pub trait DueDeliveries {
         &mut self,
         destination: &Destination,
         limit: u16,
-    ) -> Result<Vec<Self::Found>, Self::Error>;
+    ) -> impl Future<Output = Result<Vec<Self::Found>, Self::Error>>;
 }
 
 /// The deliveries to be leased.
@@ -67,17 +70,17 @@ pub struct Selection<T> {
 ///
 /// # Errors
 /// If the outbox fails.
-pub fn select<O: DueDeliveries>(
+pub async fn select<O: DueDeliveries>(
     outbox: &mut O,
     mut capacity: Capacity,
     after: Option<Destination>,
     now: Timestamp,
 ) -> Result<Selection<O::Found>, O::Error> {
-    let all = outbox.all(DUE_PER_CLAIM_MAX)?;
+    let all = outbox.all(DUE_PER_CLAIM_MAX).await?;
     let is_whole = all.is_some();
     let Walk { queues, resume } = match all {
         Some(all) => Walk { queues: grouped(all), resume: after },
-        None => walked(outbox, &capacity, after.as_ref(), now)?,
+        None => walked(outbox, &capacity, after.as_ref(), now).await?,
     };
     let (found, left) = shared_out(queues, &mut capacity, now);
     Ok(Selection { found, resume, is_partial: !is_whole || left })
@@ -114,7 +117,7 @@ fn grouped<T>(all: Found<T>) -> Vec<Queue<T>> {
 
 /// The queues of some destinations, of which the first comes after `after`, and where to continue.
 /// Receivers that can get no permit are skipped.
-fn walked<O: DueDeliveries>(
+async fn walked<O: DueDeliveries>(
     outbox: &mut O,
     capacity: &Capacity,
     after: Option<&Destination>,
@@ -124,10 +127,10 @@ fn walked<O: DueDeliveries>(
     let (mut last, mut skips) = (after.cloned(), false);
     let mut is_around = after.is_none();
     for _ in 0..DESTINATIONS_PER_CLAIM_MAX {
-        let mut destination = outbox.next(last.as_ref(), skips)?;
+        let mut destination = outbox.next(last.as_ref(), skips).await?;
         if destination.is_none() && !is_around {
             is_around = true;
-            destination = outbox.next(None, false)?;
+            destination = outbox.next(None, false).await?;
         }
         let Some(destination) = destination else { break };
         if is_around && after.is_some_and(|after| destination > *after) {
@@ -136,7 +139,7 @@ fn walked<O: DueDeliveries>(
         skips = capacity.is_full(&destination.receiver);
         let permits = capacity.available(&destination, now);
         if permits > 0 {
-            let mut due = outbox.of(&destination, permits)?;
+            let mut due = outbox.of(&destination, permits).await?;
             due.reverse();
             collected += due.len();
             if !due.is_empty() {
@@ -177,6 +180,8 @@ fn shared_out<T>(
 #[cfg(test)]
 mod tests {
     use core::convert::Infallible;
+    use core::pin::pin;
+    use core::task::{Context, Poll, Waker};
 
     use super::*;
     use crate::delivery::{EndpointId, Receiver};
@@ -190,11 +195,11 @@ mod tests {
         type Found = &'static str;
         type Error = Infallible;
 
-        fn all(&mut self, _limit: u16) -> Result<Option<Found<Self::Found>>, Infallible> {
+        async fn all(&mut self, _limit: u16) -> Result<Option<Found<Self::Found>>, Infallible> {
             Ok(Some(self.0.clone()))
         }
 
-        fn next(
+        async fn next(
             &mut self,
             _after: Option<&Destination>,
             _skips_receiver: bool,
@@ -202,7 +207,7 @@ mod tests {
             Ok(None)
         }
 
-        fn of(
+        async fn of(
             &mut self,
             _destination: &Destination,
             _limit: u16,
@@ -223,7 +228,12 @@ mod tests {
         for number in served {
             capacity.note_served(&destination(*number));
         }
-        let selection = select(&mut Few(due.to_vec()), capacity, None, NOW).expect("infallible");
+        let mut few = Few(due.to_vec());
+        let selection = pin!(select(&mut few, capacity, None, NOW));
+        let Poll::Ready(selection) = selection.poll(&mut Context::from_waker(Waker::noop())) else {
+            unreachable!("nothing waits");
+        };
+        let selection = selection.expect("infallible");
         (selection.found, selection.is_partial)
     }
 

@@ -53,6 +53,7 @@ mod ledger;
 mod notifications;
 mod outbox;
 mod pin;
+mod presence;
 mod rates;
 mod read;
 mod renewals;

@@ -41,6 +41,11 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(())
     }
 
+    /// Forgets what is cached of a transaction that another node has ended.
+    pub fn forget(&self, id: TransactionId) {
+        self.context_cache.remove(id);
+    }
+
     async fn notify_of_end(&self, tenant: &TenantName, id: TransactionId) -> Result<(), Fault> {
         let found = self.store.read().transaction(tenant, &Handle::Id(id)).await?;
         if let Some(ended) = found.filter(|found| found.value.state.is_ended()) {

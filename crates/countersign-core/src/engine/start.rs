@@ -133,10 +133,15 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let matched = recipients.iter().map(|device| device.value.id);
             spec.recipients = Recipients::Devices(matched.collect());
         }
-        spec.online = self.notifier.online(&request.tenant, &request.user, &spec.recipients, now);
+        let (tenant, name) = (&request.tenant, &request.user);
+        let ids = recipients.iter().map(|device| device.value.id);
+        let elsewhere = self.presence_elsewhere(tenant, name, ids).await?;
+        spec.online = self.notifier.online(tenant, name, &spec.recipients, now)
+            || elsewhere.iter().any(|one| one.is_online() && spec.recipients.includes(one.device));
         // A device between two polls is online, but has no connection by which it is offered.
         let present = |device: &Device| {
-            self.notifier.connected(&request.tenant, &request.user, &Recipients::Device(device.id))
+            self.notifier.connected(tenant, name, &Recipients::Device(device.id))
+                || elsewhere.iter().any(|one| one.is_connected() && one.device == device.id)
         };
         let told = recipients.iter().map(|device| (&device.value, present(&device.value)));
         let is_offered = request.announced != Notify::Nobody;

@@ -7,7 +7,8 @@ use crate::event::{Actor, EventKind, Subject};
 use crate::id::{TenantName, UserId, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{
-    Change, Clock, Committed, Entropy, Ledger, Notifier, Part, Query, QuerySubject, Snapshot,
+    Change, Clock, Committed, Entropy, Ledger, Notifier, Part, Presence, Query, QuerySubject,
+    Snapshot,
 };
 use crate::refusal::{Error, UserError, UserRefusal};
 use crate::spec::Recipients;
@@ -100,7 +101,9 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         user: &UserName,
     ) -> Result<(), UserError> {
         self.store.read().user(tenant, user).await?.ok_or(UserRefusal::UnknownUser)?;
-        if !self.notifier.online(tenant, user, &Recipients::Any, self.now()) {
+        if !self.notifier.online(tenant, user, &Recipients::Any, self.now())
+            && !self.store.presence(tenant, user).await?.iter().any(Presence::is_online)
+        {
             return Err(UserRefusal::Unchanged.into());
         }
         let subject = Subject::User(user.clone());

@@ -5,7 +5,7 @@ use core::future::Future;
 use super::{
     ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
     DeliveryCursor, DeviceCursor, DeviceFilter, DomainFilter, Due, Listed, OutboxEntry, Page,
-    Purge, Query, Reader, Settle, Settled, Snapshot, TransactionCursor, Versioned,
+    Presence, Purge, Query, Reader, Settle, Settled, Snapshot, TransactionCursor, Versioned,
 };
 use crate::device::Device;
 use crate::event::RecordedEvent;
@@ -45,6 +45,14 @@ pub trait Ledger: Send + Sync {
         &self,
         who: &[(TenantName, DeviceId, TransactionId)],
     ) -> impl Future<Output = Result<Vec<Option<PushSnapshot>>, Fault>> + Send;
+
+    /// Where the devices of a user are online, as the nodes that share this ledger have noted it.
+    /// It is a hint, and empty if one node has the ledger alone.
+    fn presence(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+    ) -> impl Future<Output = Result<Vec<Presence>, Fault>> + Send;
 
     /// Finds the credential of a caller, in any tenant if the key names none.
     fn credential(
@@ -173,6 +181,8 @@ macro_rules! for_each_ledger_method {
             push_snapshots(
                 who: &[($crate::id::TenantName, $crate::id::DeviceId, $crate::id::TransactionId)]
             ) -> Vec<Option<$crate::push_policy::PushSnapshot>>;
+            presence(tenant: &$crate::id::TenantName, user: &$crate::id::UserName)
+                -> Vec<$crate::port::Presence>;
             credential(key: $crate::port::CredentialKey<'_>) -> Option<$crate::port::Credential>;
             transactions(
                 tenant: &$crate::id::TenantName,

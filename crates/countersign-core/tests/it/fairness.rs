@@ -7,6 +7,8 @@
 //! it fairness`; `COUNTERSIGN_TEST_FIRST_PATTERN` continues from a seed.
 
 use core::convert::Infallible;
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,7 +123,7 @@ impl DueDeliveries for Due<'_> {
     type Found = u64;
     type Error = Infallible;
 
-    fn all(&mut self, limit: u16) -> Result<Option<Vec<(Destination, u64)>>, Infallible> {
+    async fn all(&mut self, limit: u16) -> Result<Option<Vec<(Destination, u64)>>, Infallible> {
         let Self(world) = self;
         let due = |endpoint| world.due(endpoint).map(move |(at, number)| (at, number, endpoint));
         let mut due: Vec<_> =
@@ -133,7 +135,7 @@ impl DueDeliveries for Due<'_> {
         Ok((due.len() <= limit.into()).then(|| due.into_iter().map(found).collect()))
     }
 
-    fn next(
+    async fn next(
         &mut self,
         after: Option<&Destination>,
         skips_receiver: bool,
@@ -149,7 +151,7 @@ impl DueDeliveries for Due<'_> {
         Ok(waiting.map(|(endpoint, _)| &endpoint.destination).filter(is_next).min().cloned())
     }
 
-    fn of(&mut self, destination: &Destination, limit: u16) -> Result<Vec<u64>, Infallible> {
+    async fn of(&mut self, destination: &Destination, limit: u16) -> Result<Vec<u64>, Infallible> {
         let Self(world) = self;
         let endpoint = world.endpoints.iter().position(|one| one.destination == *destination);
         let due = world.due(endpoint.expect("only known destinations are asked for"));
@@ -260,7 +262,12 @@ impl World {
     fn claim(&mut self) {
         let (capacity, now) = (self.calls.capacity().clone(), Timestamp(self.now));
         let after = self.after.take();
-        let Ok(selected) = selection::select(&mut Due(self), capacity, after, now);
+        let mut due = Due(self);
+        let selected = pin!(selection::select(&mut due, capacity, after, now));
+        let Poll::Ready(Ok(selected)) = selected.poll(&mut Context::from_waker(Waker::noop()))
+        else {
+            unreachable!("nothing waits")
+        };
         self.after = selected.resume;
         let of = |number: &u64| &self.endpoints[self.rows[number].endpoint].destination;
         let destinations = selected.found.iter().map(of);

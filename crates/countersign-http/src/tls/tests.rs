@@ -96,6 +96,38 @@ fn a_running_server_renews_its_certificate_before_the_end_and_uses_it_at_once() 
 }
 
 #[test]
+fn the_end_is_that_of_the_certificate_in_use_and_of_no_other_in_its_file() {
+    let data = tempfile::tempdir().unwrap();
+    let (certificate, key) = (data.path().join("chain.pem"), data.path().join("server.key"));
+    let config = with_files(&certificate, &key);
+    let start = UNIX_EPOCH + 20_000 * DAY;
+    // The server's certificate, with an authority's behind it that ends at another time.
+    let write = |end: SystemTime| {
+        let of = |end: SystemTime| {
+            let pair = rcgen::KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            params.not_after = end.into();
+            (params.self_signed(&pair).unwrap().pem(), pair.serialize_pem())
+        };
+        let ((own, own_key), (authority, _)) = (of(end), of(end + DAY));
+        fs::write(&certificate, own + &authority).unwrap();
+        fs::write(&key, own_key).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let seconds = |certificates: &Certificates| certificates.end().unwrap().seconds();
+    write(start + 3 * DAY);
+    let certificates = Certificates::load(&config, data.path(), start).unwrap().unwrap();
+    assert_eq!(seconds(&certificates), 20_003 * 86_400);
+    write(start + 9 * DAY);
+    assert_eq!(seconds(&certificates), 20_003 * 86_400, "it is not read yet");
+    certificates.reload(&config, data.path(), start).unwrap();
+    assert_eq!(seconds(&certificates), 20_009 * 86_400);
+    fs::write(&certificate, "no certificate").unwrap();
+    certificates.reload(&config, data.path(), start).unwrap_err();
+    assert_eq!(seconds(&certificates), 20_009 * 86_400, "it cannot be used");
+}
+
+#[test]
 fn a_server_that_cannot_renew_its_certificate_goes_on_with_the_old_one() {
     let (data, start) = (tempfile::tempdir().unwrap(), now());
     let own = Own::in_directory(&data.path().join("tls"), &config().lifetimes);

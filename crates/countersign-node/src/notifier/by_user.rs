@@ -99,6 +99,16 @@ impl ConnectionsByUser {
         by_user.is_some_and(|by_user| by_user.iter().any(|line| recipients.includes(line.device)))
     }
 
+    /// The connected devices of a user, one as often as it has connections.
+    pub(super) fn devices(&self, user: &UserKey) -> Vec<DeviceId> {
+        self.users.get(user).into_iter().flatten().map(|line| line.device).collect()
+    }
+
+    /// The users who have a connected device.
+    pub(super) fn users(&self) -> Vec<UserKey> {
+        self.users.keys().cloned().collect()
+    }
+
     /// Whether this connection is registered.
     pub(super) fn has(&self, user: &UserKey, number: u64) -> bool {
         let by_user = self.users.get(user);

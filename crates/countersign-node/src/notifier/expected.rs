@@ -46,6 +46,17 @@ impl ExpectedPolls {
         of_user.is_some_and(|of_user| of_user.iter().any(is_expected))
     }
 
+    /// The user's devices whose poll is expected, and when it is overdue.
+    pub(super) fn of(&self, user: &UserKey, now: Timestamp) -> Vec<(DeviceId, Timestamp)> {
+        let of_user = self.users.get(user).into_iter().flatten();
+        of_user.filter(|(_, until)| now < *until).copied().collect()
+    }
+
+    /// The users of whose devices polls are expected.
+    pub(super) fn users(&self) -> Vec<UserKey> {
+        self.users.keys().cloned().collect()
+    }
+
     /// Expects no poll of these devices any more.
     pub(super) fn forget(&mut self, user: &UserKey, recipients: &Recipients) {
         self.remove(user, |(device, _)| recipients.includes(*device));

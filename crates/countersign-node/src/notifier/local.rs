@@ -21,6 +21,7 @@ use crate::history::{self, RefusedCalls};
 
 use super::by_user::{Connected, ConnectionsByUser, UserKey};
 use super::expected::ExpectedPolls;
+use super::outbox::FleetOutbox;
 use super::queue::{QueueReceiver, queue};
 use super::waiters::{TooMany, Waiters};
 
@@ -35,7 +36,7 @@ pub struct LocalNotifier(Arc<Connections>);
 struct Connections {
     by_user: Mutex<ConnectionsByUser>,
     expected: Mutex<ExpectedPolls>,
-    waiters: Mutex<Waiters<TransactionId, Client, oneshot::Sender<Arc<Transaction>>>>,
+    waiters: Mutex<Waiters<TransactionId, Client, Awaiting>>,
     /// Callers of one client that may wait at once.
     waiting_per_client_max: usize,
     seen: Mutex<Presence>,
@@ -43,9 +44,18 @@ struct Connections {
     /// Notified when a delivery is queued.
     delivery_queued: Notify,
     numbers: AtomicU64,
+    /// What the other nodes of a fleet are to learn; `None` if there are no others.
+    fleet: Option<FleetOutbox>,
 }
 
 type Client = (TenantName, ClientId);
+
+/// A waiting caller: its tenant, and where it is answered.
+#[derive(Debug)]
+struct Awaiting {
+    tenant: TenantName,
+    ended: oneshot::Sender<Arc<Transaction>>,
+}
 
 /// When devices last connected, in two generations: the older one is dropped when the newer one is
 /// full.
@@ -124,6 +134,22 @@ impl LocalNotifier {
         Self(Arc::new(Connections { waiting_per_client_max, ..Connections::default() }))
     }
 
+    /// A notifier of a node in a fleet.
+    pub fn in_fleet(waiting_per_client_max: usize) -> Self {
+        let fleet = Some(FleetOutbox::default());
+        Self(Arc::new(Connections { waiting_per_client_max, fleet, ..Connections::default() }))
+    }
+
+    /// The number of this node: 1 if it is alone.
+    pub fn node(&self) -> u32 {
+        self.0.fleet.as_ref().map_or(1, FleetOutbox::node)
+    }
+
+    /// What the other nodes are to learn, if there are others.
+    pub(super) fn outbox(&self) -> Option<&FleetOutbox> {
+        self.0.fleet.as_ref()
+    }
+
     /// Connects a device, at `now`. Its new channel replaces its old one. A connection beyond
     /// [`LINES_PER_DEVICE_MAX`](countersign_core::limits::LINES_PER_DEVICE_MAX) replaces the
     /// device's oldest poll.
@@ -140,6 +166,7 @@ impl LocalNotifier {
         let (user, number) = ((tenant.clone(), user.clone()), self.number());
         let line = Connected { number, device, kind, notes: sender };
         self.0.by_user.lock().join(user.clone(), line);
+        self.0.note_presence(&user);
         Connection { connections: Arc::clone(&self.0), user, device, number, notes }
     }
 
@@ -170,7 +197,8 @@ impl LocalNotifier {
         let (sender, ended) = oneshot::channel();
         let (client, number) = ((tenant.clone(), client.clone()), self.number());
         let max = self.0.waiting_per_client_max;
-        self.0.waiters.lock().join(client.clone(), id, number, sender, max)?;
+        let awaiting = Awaiting { tenant: tenant.clone(), ended: sender };
+        self.0.waiters.lock().join(client.clone(), id, number, awaiting, max)?;
         Ok(EndWaiter { connections: Arc::clone(&self.0), client, id, number, ended })
     }
 
@@ -182,6 +210,50 @@ impl LocalNotifier {
     /// The numbers of connected devices and of waiting callers.
     pub fn counts(&self) -> (usize, usize) {
         (self.0.by_user.lock().count(), self.0.waiters.lock().count())
+    }
+
+    /// The devices of a user that are online here, when each connected, and when the next poll of one
+    /// that is not connected is overdue.
+    pub(super) fn present(
+        &self,
+        user: &UserKey,
+        now: Timestamp,
+    ) -> Vec<(DeviceId, Timestamp, Option<Timestamp>)> {
+        let mut devices: Vec<_> = self.0.by_user.lock().devices(user);
+        devices.sort_unstable();
+        devices.dedup();
+        let mut present: Vec<_> = devices.into_iter().map(|device| (device, None)).collect();
+        for (device, overdue) in self.0.expected.lock().of(user, now) {
+            if present.iter().all(|(other, _)| *other != device) {
+                present.push((device, Some(overdue)));
+            }
+        }
+        let since = |device| self.last_seen(&user.0, device).unwrap_or(now);
+        present.into_iter().map(|(device, overdue)| (device, since(device), overdue)).collect()
+    }
+
+    /// The users who have a device connected or expected here.
+    pub(super) fn users(&self) -> Vec<UserKey> {
+        let mut users = self.0.by_user.lock().users();
+        users.extend(self.0.expected.lock().users());
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
+    /// Whether a device of the user is connected here.
+    pub(super) fn has_user(&self, user: &UserKey) -> bool {
+        self.0.by_user.lock().covers(user, &Recipients::Any)
+    }
+
+    /// Whether a caller waits here for the transaction.
+    pub(super) fn is_awaited(&self, id: TransactionId) -> bool {
+        self.0.waiters.lock().has(id)
+    }
+
+    /// The transactions whose end is awaited here, each with its tenant.
+    pub(super) fn awaited(&self) -> Vec<(TenantName, TransactionId)> {
+        self.0.waiters.lock().all().map(|(id, one)| (one.tenant.clone(), id)).collect()
     }
 
     fn number(&self) -> u64 {
@@ -221,8 +293,46 @@ impl LocalNotifier {
     }
 }
 
+impl Connections {
+    /// Notes that the user's devices here are not the same any more.
+    fn note_presence(&self, user: &UserKey) {
+        if let Some(fleet) = &self.fleet {
+            fleet.note_presence(user.clone());
+        }
+    }
+}
+
 impl Notifier for LocalNotifier {
     fn notify(&self, notification: Notification) {
+        if let Some(fleet) = &self.0.fleet {
+            fleet.announce(&notification);
+        }
+        self.notify_here(notification);
+    }
+
+    fn recorded(&self, frequent: FrequentEvent, others: &[NewEvent]) {
+        history::recorded(frequent, others);
+    }
+
+    fn connected(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool {
+        self.0.by_user.lock().covers(&(tenant.clone(), user.clone()), recipients)
+    }
+
+    fn online(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        recipients: &Recipients,
+        now: Timestamp,
+    ) -> bool {
+        self.connected(tenant, user, recipients)
+            || self.0.expected.lock().covers(&(tenant.clone(), user.clone()), recipients, now)
+    }
+}
+
+impl LocalNotifier {
+    /// Notifies the devices and callers of this node.
+    pub(super) fn notify_here(&self, notification: Notification) {
         match notification {
             Notification::Offer(transaction) => {
                 self.tell(&transaction, &[ConnectionEvent::Offer(Arc::clone(&transaction))]);
@@ -236,7 +346,7 @@ impl Notifier for LocalNotifier {
                     _ => self.tell(&transaction, &[ended]),
                 }
                 let waiting = self.0.waiters.lock().wake(transaction.spec.id);
-                for ended in waiting {
+                for Awaiting { ended, .. } in waiting {
                     // A caller that hung up is not notified; the ledger has the end.
                     let _ = ended.send(Arc::clone(&transaction));
                 }
@@ -263,34 +373,20 @@ impl Notifier for LocalNotifier {
                 });
                 // Only now, so that no poll that was connected is expected again.
                 self.0.expected.lock().forget(&user, &recipients);
+                self.0.note_presence(&user);
             }
             Notification::DisconnectTenant(tenant) => {
+                let users = if self.0.fleet.is_some() { self.users() } else { Vec::new() };
                 for line in self.0.by_user.lock().remove_tenant(&tenant) {
                     let _ = line.notes.send(ConnectionEvent::Locked);
                 }
                 // Only now, as above.
                 self.0.expected.lock().forget_tenant(&tenant);
+                for user in users.iter().filter(|user| user.0 == tenant) {
+                    self.0.note_presence(user);
+                }
             }
         }
-    }
-
-    fn recorded(&self, frequent: FrequentEvent, others: &[NewEvent]) {
-        history::recorded(frequent, others);
-    }
-
-    fn connected(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool {
-        self.0.by_user.lock().covers(&(tenant.clone(), user.clone()), recipients)
-    }
-
-    fn online(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-        recipients: &Recipients,
-        now: Timestamp,
-    ) -> bool {
-        self.connected(tenant, user, recipients)
-            || self.0.expected.lock().covers(&(tenant.clone(), user.clone()), recipients, now)
     }
 }
 
@@ -309,12 +405,14 @@ impl Connection {
             self.connections.expected.lock().expect(self.user.clone(), self.device, now);
         }
         drop(by_user);
+        // Dropping the connection notes where the device is.
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.connections.by_user.lock().leave(&self.user, self.number);
+        self.connections.note_presence(&self.user);
     }
 }
 

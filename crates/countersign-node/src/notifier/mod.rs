@@ -2,7 +2,10 @@
 
 mod by_user;
 mod expected;
+pub mod fleet;
+mod hint;
 mod local;
+mod outbox;
 mod queue;
 mod waiters;
 

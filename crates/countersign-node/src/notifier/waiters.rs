@@ -66,6 +66,16 @@ impl<T: Copy + Ord, C: Eq + Hash, W> Waiters<T, C, W> {
         numbers.iter().filter_map(|key| self.waiting.remove(key)).collect()
     }
 
+    /// Whether a caller waits for the transaction.
+    pub(super) fn has(&self, transaction: T) -> bool {
+        self.waiting.range((transaction, 0)..=(transaction, u64::MAX)).next().is_some()
+    }
+
+    /// The waiting callers, each with its transaction.
+    pub(super) fn all(&self) -> impl Iterator<Item = (T, &W)> {
+        self.waiting.iter().map(|((transaction, _), waiter)| (*transaction, waiter))
+    }
+
     /// The number of waiting callers.
     pub(super) fn count(&self) -> usize {
         self.waiting.len()

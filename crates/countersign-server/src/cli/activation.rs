@@ -130,7 +130,7 @@ impl Command {
             Self::Delete { id, tenant, place } => return delete(id, &tenant, &place).await,
         };
         let labels = checked_labels(labels)?;
-        let admin = Admin::at(&place)?;
+        let admin = Admin::at(&place).await?;
         let server = match server {
             Some(server) => server,
             None => configured(&admin)?,
@@ -170,7 +170,7 @@ async fn list(
     user: Option<UserName>,
     place: &LedgerArgs,
 ) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     let (read, now) = (admin.core.read(), admin.now());
     let users = if let Some(user) = user {
         vec![admin.user(tenant, &user).await?]
@@ -210,7 +210,7 @@ fn listed(activation: &Activation) -> ListedActivation {
 
 /// Deletes a code; no code of that id is no failure.
 async fn delete(id: u128, tenant: &TenantName, place: &LedgerArgs) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     admin.check_tenant(tenant).await?;
     let existed = match admin.core.delete_activation(&admin.actor, tenant, id).await {
         Ok(()) => true,

@@ -53,24 +53,24 @@ impl Admin {
     ///
     /// # Errors
     /// If the ledger does not exist or cannot be opened.
-    pub(super) fn at(place: &LedgerArgs) -> anyhow::Result<Self> {
-        Self::with(place.existing()?, place.json)
+    pub(super) async fn at(place: &LedgerArgs) -> anyhow::Result<Self> {
+        Self::with(place.existing()?, place.json).await
     }
 
     /// Opens the ledger, and creates it if it does not exist.
     ///
     /// # Errors
     /// If it cannot be created or opened.
-    pub(super) fn at_new(place: &LedgerArgs) -> anyhow::Result<Self> {
-        Self::with(place.configured()?, place.json)
+    pub(super) async fn at_new(place: &LedgerArgs) -> anyhow::Result<Self> {
+        Self::with(place.configured()?, place.json).await
     }
 
     /// Opens the ledger that this configuration names.
     ///
     /// # Errors
     /// If it cannot be opened.
-    pub(super) fn with(config: Config, json: bool) -> anyhow::Result<Self> {
-        let store = serve::open(&config, OpenFor::Administration)?;
+    pub(super) async fn with(config: Config, json: bool) -> anyhow::Result<Self> {
+        let store = serve::open(&config, OpenFor::Administration).await?;
         let policy = serve::policy(&config);
         let core = Core::new(store.clone(), LocalNotifier::new(0), System::default(), policy);
         Ok(Self {
@@ -136,6 +136,9 @@ impl LedgerArgs {
     /// If it does not, or the configuration is invalid.
     pub(super) fn existing(&self) -> anyhow::Result<Config> {
         let config = self.configured()?;
+        if config.store.postgres.is_some() {
+            return Ok(config);
+        }
         let data = &config.store.data;
         let is_there = data.join("ledger.db").try_exists();
         let is_there = is_there.with_context(|| {
@@ -168,23 +171,23 @@ impl LedgerArgs {
 mod tests {
     use super::*;
 
-    #[test]
-    fn looking_into_an_empty_directory_makes_nothing_there() {
+    #[tokio::test]
+    async fn looking_into_an_empty_directory_makes_nothing_there() {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         let place = LedgerArgs { data: Some(data.clone()), config: None, json: false };
-        let error = Admin::at(&place).unwrap_err().to_string();
+        let error = Admin::at(&place).await.unwrap_err().to_string();
         assert!(error.contains("there is no ledger in") && error.contains("--data"), "{error}");
         assert!(!data.exists());
     }
 
-    #[test]
-    fn a_directory_that_cannot_be_read_is_not_called_empty() {
+    #[tokio::test]
+    async fn a_directory_that_cannot_be_read_is_not_called_empty() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         std::fs::write(&file, "").unwrap();
         let place = LedgerArgs { data: Some(file.join("data")), config: None, json: false };
-        let error = format!("{:#}", Admin::at(&place).unwrap_err());
+        let error = format!("{:#}", Admin::at(&place).await.unwrap_err());
         assert!(
             error.contains("cannot be read by") && error.contains("Not a directory"),
             "{error}"

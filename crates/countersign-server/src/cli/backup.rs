@@ -73,7 +73,7 @@ struct RestoredView {
 
 impl Backup {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         let sources = Sources {
             config: &admin.config,
             file: self.place.config.as_deref(),
@@ -127,9 +127,9 @@ impl Restore {
         let data = restored.config.store.data.clone();
         if restored.summary.schema != SCHEMA {
             // An older program's backup. The lock is held, so no server has the ledger.
-            serve::open(&restored.config, OpenFor::Serve)?.close().await?;
+            serve::open(&restored.config, OpenFor::Serve).await?.close().await?;
         }
-        let admin = Admin::with(restored.config, self.place.json)?;
+        let admin = Admin::with(restored.config, self.place.json).await?;
         let details = vec![("made_at", view.made_at.clone())];
         admin.core.record_ledger_act(&admin.actor, EventKind::LedgerRestored, details).await?;
         answer::print(admin.json, &view, || view.told())?;

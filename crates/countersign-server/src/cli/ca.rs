@@ -84,14 +84,14 @@ impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Export(TenantArgs { tenant, place }) => {
-                let admin = Admin::at(&place)?;
+                let admin = Admin::at(&place).await?;
                 let certificates = roots(&admin.tenant(&tenant).await?)?;
                 let exported = ExportedAuthority { certificates };
                 answer::print(admin.json, &exported, || exported.certificates.concat())?;
                 admin.close().await
             }
             Self::List(TenantArgs { tenant, place }) => {
-                let admin = Admin::at(&place)?;
+                let admin = Admin::at(&place).await?;
                 let tenant = admin.tenant(&tenant).await?;
                 let views: anyhow::Result<Vec<_>> =
                     tenant.roots.iter().map(|root| view(&admin, &tenant, root)).collect();
@@ -107,7 +107,7 @@ impl Command {
 
 impl TenantArgs {
     async fn renew(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         let old = admin.tenant(&self.tenant).await?;
         let name = &self.tenant;
         let (certificate, key) =
@@ -140,7 +140,7 @@ impl TenantArgs {
     }
 
     async fn retire(self, wanted: &str) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         let name = &self.tenant;
         let tenant = admin.tenant(name).await?;
         let wanted = wanted.to_ascii_lowercase();

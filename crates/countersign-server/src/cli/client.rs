@@ -174,7 +174,7 @@ impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Create { name, tenant, roles, valid, scope, place } => {
-                let admin = Admin::at(&place)?;
+                let admin = Admin::at(&place).await?;
                 let scopes =
                     (!scope.is_empty()).then(|| known(&admin.config.trustedx.scopes, scope));
                 let new = NewClient {
@@ -241,7 +241,7 @@ async fn rotate(
     tenant: &TenantName,
     place: &LedgerArgs,
 ) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     admin.check_tenant(tenant).await?;
     let (secret, new) = if finish {
         (None, None)

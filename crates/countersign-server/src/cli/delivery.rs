@@ -76,7 +76,7 @@ impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::List { tenant, dead_letters, count, cursor, place } => {
-                let admin = Admin::at(&place)?;
+                let admin = Admin::at(&place).await?;
                 admin.check_tenant(&tenant).await?;
                 let read = admin.core.read();
                 let outbox = count.read("--cursor", cursor, async |page| {
@@ -88,7 +88,7 @@ impl Command {
                 admin.close().await
             }
             Self::Replay { id, all: _, tenant, place } => {
-                let admin = Admin::at(&place)?;
+                let admin = Admin::at(&place).await?;
                 admin.check_tenant(&tenant).await?;
                 let mut replayed = 0;
                 loop {

@@ -88,7 +88,7 @@ fn matches_name(name: &str, asked: &str) -> bool {
 
 impl History {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         if let Some(tenant) = &self.tenant {
             admin.check_tenant_or_evidence(tenant).await?;
         }

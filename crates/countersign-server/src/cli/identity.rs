@@ -101,7 +101,7 @@ impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::List { tenant, user, device, labels, ends_within, place } => {
-                let admin = Admin::at(&place)?;
+                let admin = Admin::at(&place).await?;
                 admin.check_tenant(&tenant).await?;
                 let filter = Filter { user, device, labels };
                 let mut held = admin.core.identities(&tenant, &filter, usize::MAX).await?;
@@ -160,7 +160,7 @@ impl IdentityStatusView {
 
 impl IdentityArgs {
     async fn admin(&self) -> anyhow::Result<Admin> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         admin.check_tenant(&self.tenant).await?;
         Ok(admin)
     }

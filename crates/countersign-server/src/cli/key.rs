@@ -127,7 +127,7 @@ async fn create(
     valid: Option<Duration>,
     place: &LedgerArgs,
 ) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     if let Some(tenant) = &tenant {
         admin.check_tenant(tenant).await?;
     }
@@ -172,7 +172,7 @@ pub(super) async fn make(
 impl KeyArgs {
     /// Locks or unlocks the key; a key that has this state already keeps it.
     async fn set_state(self, state: CredentialState) -> anyhow::Result<()> {
-        let (admin, id) = (Admin::at(&self.place)?, self.id);
+        let (admin, id) = (Admin::at(&self.place).await?, self.id);
         let key = match admin.core.set_api_key_state(&admin.actor, id, state).await {
             Ok(key) => Some(key),
             Err(AdminError::Refused(AdminRefusal::Unchanged | AdminRefusal::UnknownKey)) => {
@@ -189,7 +189,7 @@ impl KeyArgs {
 
     /// Deletes the key; no key of that id is no failure.
     async fn delete(self) -> anyhow::Result<()> {
-        let (admin, id) = (Admin::at(&self.place)?, self.id);
+        let (admin, id) = (Admin::at(&self.place).await?, self.id);
         let existed = match admin.core.delete_api_key(&admin.actor, id).await {
             Ok(()) => true,
             Err(AdminError::Refused(AdminRefusal::UnknownKey)) => false,
@@ -221,7 +221,7 @@ impl KeyView {
 }
 
 async fn list(tenant: Option<&TenantName>, place: &LedgerArgs) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     let keys = all_pages(async |page| admin.core.read().api_keys(tenant, page).await).await?;
     let rows: Vec<KeyView> = keys.iter().map(KeyView::of).collect();
     answer::print(admin.json, &rows, || shown(&rows))?;

@@ -51,8 +51,8 @@ impl Migrate {
 }
 
 async fn open(config: &Config, json: bool, purpose: OpenFor, done: &str) -> anyhow::Result<()> {
-    serve::open(config, purpose)?.close().await?;
-    let ledger = config.store.data.join("ledger.db").display().to_string();
+    serve::open(config, purpose).await?.close().await?;
+    let ledger = serve::ledger_name(config);
     let view = LedgerView { ledger, schema: countersign_store::SCHEMA };
     answer::print(json, &view, || {
         format!("The ledger {} is {done}, with schema {}.", view.ledger, view.schema)

@@ -75,8 +75,8 @@ impl Command {
 }
 
 async fn list(place: &LedgerArgs) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
-    let keys = shown(&admin.store.master_key_uses()?);
+    let admin = Admin::at(place).await?;
+    let keys = shown(&admin.store.master_key_uses().await?);
     answer::print(admin.json, &keys, || {
         let mut table = Table::new(&["KEY", "SECRETS", "STATE"]);
         for key in &keys {
@@ -102,8 +102,8 @@ fn shown(uses: &[MasterKeyUse]) -> Vec<MasterKeyView> {
 }
 
 async fn rotate(place: &LedgerArgs) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
-    let (key, added) = admin.store.add_master_key()?;
+    let admin = Admin::at(place).await?;
+    let (key, added) = admin.store.add_master_key().await?;
     let mut secrets = 0;
     loop {
         match admin.store.reseal(RESEALED_AT_ONCE).await? {
@@ -114,7 +114,7 @@ async fn rotate(place: &LedgerArgs) -> anyhow::Result<()> {
     }
     let details = vec![("key", key.to_string())];
     admin.core.record_ledger_act(&admin.actor, EventKind::MasterKeyRotated, details).await?;
-    let mut keys = shown(&admin.store.master_key_uses()?);
+    let mut keys = shown(&admin.store.master_key_uses().await?);
     let older = keys.split_off(1).into_iter().map(|key| key.key).collect();
     let rotated = RotatedView { key: key.to_string(), added, secrets, older };
     answer::print(admin.json, &rotated, || told(&rotated))?;
@@ -142,11 +142,11 @@ fn told(rotated: &RotatedView) -> String {
 }
 
 async fn remove(key: MasterKeyId, place: &LedgerArgs) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
-    admin.store.remove_master_key(key)?;
+    let admin = Admin::at(place).await?;
+    admin.store.remove_master_key(key).await?;
     let details = vec![("key", key.to_string())];
     admin.core.record_ledger_act(&admin.actor, EventKind::MasterKeyRemoved, details).await?;
-    let keys = shown(&admin.store.master_key_uses()?);
+    let keys = shown(&admin.store.master_key_uses().await?);
     answer::print(admin.json, &keys, || format!("Key {key} was removed."))?;
     admin.close().await
 }

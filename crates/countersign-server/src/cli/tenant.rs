@@ -171,7 +171,7 @@ impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Create { name, domain, place } => {
-                let admin = Admin::at_new(&place)?;
+                let admin = Admin::at_new(&place).await?;
                 domains::check_free(&admin, &domain).await?;
                 let Some(tenant) = create(&admin, &name).await? else {
                     bail!("{}", states::taken(&admin, &name).await?);
@@ -202,7 +202,7 @@ impl Command {
                 states::delete(&name, with_evidence, &place).await
             }
             Self::List { place } => {
-                let admin = Admin::at(&place)?;
+                let admin = Admin::at(&place).await?;
                 let mut tenants = Vec::new();
                 let read = admin.core.read();
                 for name in all_pages(async |page| read.tenants(page).await).await? {
@@ -241,7 +241,7 @@ struct Trusted {
 
 /// Makes a tenant trust the root in a file.
 async fn trust(name: &TenantName, root: &Path, place: &LedgerArgs) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     admin.check_tenant(name).await?;
     let (der, digest) = certificate(root)?;
     Roots::new([&*der]).with_context(|| format!("{} holds no root", root.display()))?;
@@ -270,7 +270,7 @@ fn certificate(file: &Path) -> anyhow::Result<(CertificateDer<'static>, String)>
 
 /// Takes back the root in a file; a root that is not trusted is no failure.
 async fn distrust(name: &TenantName, root: &Path, place: &LedgerArgs) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     admin.check_tenant(name).await?;
     let (der, digest) = certificate(root)?;
     match admin.core.distrust_root(&admin.actor, name, &der, &digest).await {
@@ -301,7 +301,7 @@ async fn rotate_token_key(
     keep: Option<Duration>,
     place: &LedgerArgs,
 ) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     admin.check_tenant(name).await?;
     let (signer, key) = admin.keys.generate(name, SigningRole::Tokens).await?;
     let keep_until = keep.map(|keep| admin.now() + keep);

@@ -193,7 +193,7 @@ impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::List { tenant, filter, count, cursor, place } => {
-                let admin = Admin::at(&place)?;
+                let admin = Admin::at(&place).await?;
                 match &filter.user {
                     Some(user) => drop(admin.user(&tenant, user).await?),
                     None => admin.check_tenant_or_evidence(&tenant).await?,
@@ -261,7 +261,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 
 impl Show {
     async fn found(&self) -> anyhow::Result<(Admin, Transaction, Vec<Contact>)> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         admin.check_tenant_or_evidence(&self.tenant).await?;
         let handle = self.handle()?;
         let query = Query { subject: QuerySubject::Transaction(&handle), parts: &[Part::Contacts] };

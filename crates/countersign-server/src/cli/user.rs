@@ -121,7 +121,7 @@ impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Create { who } => {
-                let admin = Admin::at(&who.place)?;
+                let admin = Admin::at(&who.place).await?;
                 let (user, tenant) = (&who.user, &who.tenant);
                 ensure!(
                     create(&admin, tenant, user).await?,
@@ -154,7 +154,7 @@ impl Command {
 
 impl Who {
     async fn show(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         let found = admin.user(&self.tenant, &self.user).await?.value;
         let read = admin.core.read();
         let devices = read.user_with_devices(&self.tenant, &self.user).await?;
@@ -176,7 +176,7 @@ impl Who {
 
     /// Deletes the user; no user of that name is no failure.
     async fn delete(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         let (tenant, user) = (&self.tenant, &self.user);
         admin.check_tenant(tenant).await?;
         let existed = match admin.core.delete_user(&admin.actor, tenant, user).await {
@@ -198,7 +198,7 @@ impl Who {
     /// Sets the lock; retried if the lock state was changed by another commit. A user who has this
     /// state already keeps it.
     async fn set(self, locked: bool) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         let (tenant, user) = (&self.tenant, &self.user);
         admin.user(tenant, user).await?;
         let lock = match admin.core.set_user_lock(&admin.actor, tenant, user, locked).await {
@@ -216,7 +216,7 @@ impl Who {
 }
 
 async fn list(tenant: &TenantName, place: &LedgerArgs) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     admin.check_tenant(tenant).await?;
     let (read, now) = (admin.core.read(), admin.now());
     let users = all_pages(async |page| read.users(tenant, page).await).await?;

@@ -210,6 +210,37 @@ fn signed(phone: &Phone, origin: &str, path: &str, body: &str, at: Duration) -> 
     jws::sign_call(&phone.auth_key, &phone.device_name().unwrap(), origin, call, at)
 }
 
+/// RFC 6750, section 3.1.
+#[tokio::test]
+async fn a_device_with_a_wrong_token_is_told_so_and_one_without_is_asked_for_one() {
+    let server = TestServer::new();
+    let asked = "Bearer realm=\"countersign\"";
+    let wrong = "Bearer realm=\"countersign\", error=\"invalid_token\"";
+    let links = "/trustedx-resources/esigp/v1/signatures/00000000000000000000000000000001/finish";
+    for (authorization, of_channel) in [
+        (None, asked),
+        (Some("Basic eDp5"), asked),
+        (Some("Bearer x"), wrong),
+        (Some("Bearer a.b.c"), wrong),
+    ] {
+        for (method, path) in [(Method::GET, "/device/v1/offers"), (Method::PUT, links)] {
+            let call = server.http.request(method, format!("{}{path}", server.address));
+            let call = call.header("content-type", "application/json");
+            let call = match authorization {
+                Some(authorization) => call.header("authorization", authorization),
+                None => call,
+            };
+            let answer = call.send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{authorization:?} {path}");
+            let challenge = answer.headers()["www-authenticate"].to_str().unwrap();
+            let challenge = challenge.replace("trustedx", "countersign");
+            assert_eq!(challenge, of_channel, "{authorization:?} {path}");
+            let body = answer.text().await.unwrap();
+            assert!(path == links || body.contains("\"server_time\":"), "{body}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_devices_proof_is_for_one_call_and_one_time() {
     let server = TestServer::new();

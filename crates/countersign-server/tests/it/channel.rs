@@ -27,14 +27,14 @@ use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
 use crate::metrics::{scraped, value};
 use crate::test_device::TestDevice;
-use crate::test_server::{TestServer, payment};
+use crate::test_server::{TestServer, payment, until};
 
 type Opened = (WebSocketStream<TlsStream<TcpStream>>, Response<Option<Vec<u8>>>);
 
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", SUBPROTOCOL);
 
 /// A connection over TLS, HTTP/1.1.
-async fn connect(server: &TestServer) -> TlsStream<TcpStream> {
+pub(crate) async fn connect(server: &TestServer) -> TlsStream<TcpStream> {
     connect_tls([127, 0, 0, 1], server).await.unwrap()
 }
 
@@ -154,6 +154,17 @@ async fn a_stranger_is_not_welcomed() {
     let hello = wire.hello(&server, &thief);
     wire.send(&hello.to_text()).await;
     assert_eq!(wire.close().await, 4001, "another key");
+    let refused = until("the refused device in the history", async || {
+        let kind = ["history", "--tenant", "acme", "--kind", "device.refused"];
+        server.cli(&kind).unwrap().get(0).cloned()
+    });
+    let refused = refused.await;
+    assert_eq!(
+        (&refused["actor"], &refused["subject"]),
+        (&json!("unknown"), &json!(format!("device:{}", phone.device_id)))
+    );
+    assert!(refused["details"]["reason"].as_str().unwrap().contains("the token"), "{refused}");
+    assert!(server.log().contains("event.kind=\"device.refused\""));
 
     let (earlier, mut wire) = (Wire::open(&server).await, Wire::open(&server).await);
     let replayed = earlier.hello(&server, &phone);

@@ -13,8 +13,9 @@ use rcgen::{CertificateParams, KeyPair, SigningKey as _};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::json;
 
+use crate::receiver::Authority;
 use crate::test_device::{TestDevice, enrolment};
-use crate::test_server::{TestServer, read, until};
+use crate::test_server::{TestServer, program, read, until};
 use crate::trustedx::proof_of;
 
 /// An enrolment that is made by hand, to be altered.
@@ -327,6 +328,30 @@ async fn a_person_is_told_what_to_do_about_a_wrong_code() {
     let second = TestDevice::enrolled(&server, "jane", None).await;
     let base = first.phone().serial_number.strip_suffix("-1").unwrap().to_owned();
     assert_eq!(second.phone().serial_number, format!("{base}-2"));
+}
+
+#[tokio::test]
+async fn a_person_whose_device_does_not_trust_the_server_is_told_of_ca_unless_it_was_given() {
+    let server = TestServer::new();
+    server.user("jane");
+    let other = server.path().join("other.pem");
+    std::fs::write(&other, Authority::new().pem).unwrap();
+    let untrusted = "the server's certificate is not trusted: ";
+    let advice = ": give the certificate of that authority with --ca";
+    for ca in [None, Some(other)] {
+        let mut enrol = program();
+        enrol.args(["device", "enrol", "--server", &server.address, "--tenant", "acme"]);
+        enrol.args(["--user", "jane", "--code", &server.code("jane"), "--out"]);
+        enrol.arg(server.path().join("phone.json"));
+        if let Some(ca) = &ca {
+            enrol.arg("--ca").arg(ca);
+        }
+        let output = enrol.output().await.unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && told.contains(untrusted), "{told}");
+        assert_eq!(told.trim_end().ends_with(advice), ca.is_none(), "{told}");
+        assert_eq!(told.contains("--ca"), ca.is_none(), "{told}");
+    }
 }
 
 #[tokio::test]

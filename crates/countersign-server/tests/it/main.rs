@@ -15,6 +15,7 @@ mod demo;
 mod device_calls;
 mod enrolment;
 mod first_version;
+mod fleet;
 mod gateway;
 mod history;
 mod http2;

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::json;
+use tokio::io::AsyncReadExt as _;
 use tokio::join;
 
+use crate::channel::connect;
 use crate::test_device::TestDevice;
 use crate::test_server::{TestServer, payment};
 
@@ -179,6 +181,20 @@ async fn what_happened_is_counted() {
     }
     assert!(!text.contains("jane"), "no label names a user");
     assert!(text.contains("dialect=\"device\""), "{route}");
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed_and_counted_with_the_reason() {
+    let server = TestServer::configured("[server]\nheader_seconds = 1\n");
+    let sample = "countersign_connections_closed_total{reason=\"no_request\"}";
+    assert_eq!(value(&scraped(&server).await, sample), None);
+    let mut silent = connect(&server).await;
+    let mut read = Vec::new();
+    // The server may close the connection with or without TLS's own end.
+    silent.read_to_end(&mut read).await.unwrap_or_default();
+    assert_eq!(read, b"");
+    let text = until(&server, sample, 1.0).await;
+    assert_eq!(value(&text, sample).map(f64::to_bits), Some(1_f64.to_bits()));
 }
 
 /// `promtool` comes with Prometheus.

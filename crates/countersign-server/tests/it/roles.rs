@@ -27,14 +27,13 @@ const KOBIL: [(&str, &str, &str, u8); 12] = [
 ];
 
 /// OneSpan's commands, all of which need the role `ask`.
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 6] = [
     "authSignatureRequest",
     "genRequest",
     "getPreparedSignatureRequest",
     "authSignature",
     "cancelAuthSignatureRequest",
     "authUserRequest",
-    "getSecureChallenge",
 ];
 
 /// OneSpan's calls of phones.

@@ -92,6 +92,45 @@ impl TestServer {
         Self { directory, child, address, client, http }
     }
 
+    /// Nodes that share a ledger on PostgreSQL, in a schema of its own: each a server with a data
+    /// directory of its own, all with the same certificate and the same master key. `url` is the
+    /// database's.
+    pub(crate) fn fleet(count: usize, url: &str, configuration: &str) -> Vec<Self> {
+        let schema = countersign_postgres::new_schema();
+        let directories: Vec<_> = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
+        let ports: Vec<_> = (0..count).map(|_| free_port()).collect();
+        let addresses: Vec<_> =
+            ports.iter().map(|port| format!("\"https://localhost:{port}\"")).collect();
+        let text = format!(
+            "{OBSERVE}[server]\npublic_addresses = [{}]\n[store]\nurl = \"{url}\"\n\
+             schema = \"{schema}\"\nmaster_key_file = \"{}\"\n{configuration}",
+            addresses.join(", "),
+            directories[0].path().join("master.key").display()
+        );
+        for directory in &directories {
+            std::fs::write(directory.path().join("countersign.toml"), &text).unwrap();
+        }
+        let first = directories[0].path();
+        let (data, config) = (first.join("data"), first.join("countersign.toml"));
+        let config = config.to_str().unwrap();
+        run(&data, &["tenant", "create", "acme", "--json", "--config", config]).unwrap();
+        let mut words = vec!["client", "create", "Shop", "--tenant", "acme", "--json"];
+        words.extend(["--config", config]);
+        words.extend(ALL_ROLES);
+        let client = credentials(&run(&data, &words).unwrap());
+        let mut nodes: Vec<Self> = Vec::new();
+        for (directory, port) in directories.into_iter().zip(ports) {
+            if let Some(first) = nodes.first() {
+                copy_directory(&first.data().join("tls"), &directory.path().join("data/tls"));
+            }
+            let (child, _) = start(directory.path(), serve(directory.path(), port));
+            let address = format!("https://localhost:{port}");
+            let http = http(&directory.path().join("data"));
+            nodes.push(Self { directory, child, address, client: client.clone(), http });
+        }
+        nodes
+    }
+
     /// The directory of the server's files.
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
@@ -278,7 +317,8 @@ impl TestServer {
     pub(crate) fn restart(&mut self) {
         let port = self.address.rsplit(':').next().unwrap().parse().unwrap();
         let serve = serve(self.directory.path(), port);
-        (self.child, self.address) = start(self.directory.path(), serve);
+        // A node of a fleet prints the address of the fleet.
+        (self.child, _) = start(self.directory.path(), serve);
         // Connections to the former process are dead, but the client's pool still holds them.
         self.http = http(&self.data());
     }
@@ -404,6 +444,24 @@ pub(crate) fn run(data: &Path, arguments: &[&str]) -> Result<Value, Failed> {
             .collect());
     }
     Ok(serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("not JSON: {stdout}{stderr}")))
+}
+
+/// A port that is free now.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Copies a directory of files, with their modes.
+fn copy_directory(from: &Path, to: &Path) {
+    let private: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    for directory in [to.parent().unwrap(), to] {
+        std::fs::create_dir_all(directory).unwrap();
+        std::fs::set_permissions(directory, private.clone()).unwrap();
+    }
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }
 
 /// Runs `serve` for a directory, and waits until it is ready.

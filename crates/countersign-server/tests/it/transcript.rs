@@ -188,7 +188,6 @@ impl Fixture {
         for (before, mask, shortest) in [
             ("<signature>", "{{signature}}", 7),
             ("<requestKey>", "{{key}}", 9),
-            ("<challengeKey>", "{{key}}", 9),
             ("<requestMessage>", "{{message}}", 100),
             ("<requestImage>", "{{png}}", 100),
             ("\"serverTime\":", "{{seconds}}", 8),
@@ -283,8 +282,7 @@ impl Said {
             let (before, _) = answer.split_once(&format!("</value><attributeID>{id}<"))?;
             before.rsplit_once('>').map(|(_, value)| value.to_owned())
         };
-        let keys = ["<requestKey>", "<challengeKey>"].iter();
-        let key = keys.map(|marker| after(marker, '<')).find(Option::is_some).flatten();
+        let key = after("<requestKey>", '<');
         let ids = ["SIGNFLD_REQUEST_KEY", "CREDFLD_CHALLENGE_KEY"];
         if let Some(key) = key.or_else(|| ids.iter().find_map(listed)) {
             self.key = key;

@@ -101,7 +101,7 @@ CREATE TABLE devices (
     tenant        TEXT    NOT NULL,
     id            INTEGER NOT NULL,
     version       INTEGER NOT NULL,
-    user          TEXT    NOT NULL,
+    user_name TEXT    NOT NULL,
     serial_base   INTEGER NOT NULL,
     sequence      INTEGER NOT NULL,
     status        TEXT    NOT NULL, -- active, locked, retired
@@ -121,7 +121,7 @@ CREATE TABLE devices (
     UNIQUE (tenant, id)
 ) STRICT;
 
-CREATE INDEX devices_listed ON devices (tenant, user, sequence) WHERE status <> 'retired';
+CREATE INDEX devices_listed ON devices (tenant, user_name, sequence) WHERE status <> 'retired';
 CREATE INDEX devices_by_serial ON devices (tenant, serial_base, sequence) WHERE status <> 'retired';
 CREATE UNIQUE INDEX devices_by_push_mark ON devices (tenant, push_mark) WHERE push_mark IS NOT NULL;
 
@@ -131,7 +131,7 @@ CREATE INDEX devices_code_key_sealed ON devices (substr(code_key, 2, 8));
 CREATE INDEX devices_pin_digest_sealed ON devices (substr(pin_digest, 2, 8));
 CREATE INDEX devices_push_address_sealed ON devices (substr(push_address, 2, 8));
 
--- Both tables are derived from devices.identities, without retired devices, by the triggers below.
+-- Both tables are derived from devices.identities, without retired devices, by the program.
 CREATE TABLE identities (
     tenant TEXT    NOT NULL,
     id     TEXT    NOT NULL, -- hex, as in devices.identities
@@ -143,47 +143,17 @@ CREATE TABLE identities (
 CREATE TABLE identity_labels (
     tenant   TEXT    NOT NULL,
     label    TEXT    NOT NULL,
-    user     TEXT    NOT NULL,
+    user_name TEXT    NOT NULL,
     sequence INTEGER NOT NULL, -- the device's
     identity TEXT    NOT NULL,
     device   INTEGER NOT NULL,
-    PRIMARY KEY (tenant, label, user, sequence, identity)
+    PRIMARY KEY (tenant, label, user_name, sequence, identity)
 ) STRICT, WITHOUT ROWID;
 
 -- With the end, so that the index has all that a removal needs.
 CREATE INDEX identities_by_device ON identities (tenant, device, valid_until);
 CREATE INDEX identities_by_end ON identities (valid_until) WHERE valid_until IS NOT NULL;
 CREATE INDEX identity_labels_by_device ON identity_labels (tenant, device);
-
-CREATE TRIGGER device_enrolled AFTER INSERT ON devices WHEN new.status <> 'retired'
-BEGIN
-    INSERT INTO identities
-        SELECT new.tenant, json_extract(value, '$.id'), new.id,
-               iif(json_extract(value, '$.enabled'), json_extract(value, '$.valid_until'), NULL)
-          FROM json_each(new.identities);
-    INSERT OR IGNORE INTO identity_labels
-        SELECT new.tenant, label.value, new.user, new.sequence,
-               json_extract(identity.value, '$.id'), new.id
-          FROM json_each(new.identities) AS identity,
-               json_each(json_extract(identity.value, '$.labels')) AS label;
-END;
-
-CREATE TRIGGER device_changed AFTER UPDATE OF status, identities ON devices
-    WHEN old.identities <> new.identities OR old.status <> new.status
-BEGIN
-    DELETE FROM identities WHERE tenant = old.tenant AND device = old.id;
-    DELETE FROM identity_labels WHERE tenant = old.tenant AND device = old.id;
-    INSERT INTO identities
-        SELECT new.tenant, json_extract(value, '$.id'), new.id,
-               iif(json_extract(value, '$.enabled'), json_extract(value, '$.valid_until'), NULL)
-          FROM json_each(new.identities) WHERE new.status <> 'retired';
-    INSERT OR IGNORE INTO identity_labels
-        SELECT new.tenant, label.value, new.user, new.sequence,
-               json_extract(identity.value, '$.id'), new.id
-          FROM json_each(new.identities) AS identity,
-               json_each(json_extract(identity.value, '$.labels')) AS label
-         WHERE new.status <> 'retired';
-END;
 
 -- The public keys that identities of a tenant have or had. A row is never removed: a key belongs to
 -- one identity for good, even if the identity, its device or its user is removed.
@@ -203,7 +173,7 @@ CREATE TABLE activations (
     tenant    TEXT    NOT NULL,
     id        BLOB    NOT NULL,
     version   INTEGER NOT NULL,
-    user      TEXT    NOT NULL,
+    user_name TEXT    NOT NULL,
     code      BLOB    NOT NULL, -- sealed
     not_after INTEGER NOT NULL,
     maker     TEXT    NOT NULL, -- an actor, as in events
@@ -216,7 +186,7 @@ CREATE TABLE activations (
     UNIQUE (tenant, id)
 ) STRICT;
 
-CREATE INDEX activations_by_user ON activations (tenant, user, not_after);
+CREATE INDEX activations_by_user ON activations (tenant, user_name, not_after);
 CREATE INDEX activations_expired ON activations (not_after);
 CREATE INDEX activations_code_sealed ON activations (substr(code, 2, 8));
 
@@ -246,7 +216,7 @@ CREATE TABLE transactions (
     -- Terms:
     dialect     TEXT    NOT NULL,
     client      TEXT    NOT NULL,
-    user        TEXT    NOT NULL,
+    user_name TEXT    NOT NULL,
     request_key INTEGER NOT NULL,
     reference   TEXT,             -- the client's reference
     device      INTEGER,          -- the addressed one; NULL: any
@@ -269,13 +239,13 @@ CREATE TABLE stored (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX transactions_by_tenant ON transactions (tenant);
-CREATE INDEX transactions_by_user ON transactions (tenant, user);
+CREATE INDEX transactions_by_user ON transactions (tenant, user_name);
 CREATE INDEX transactions_by_key ON transactions (tenant, request_key);
 CREATE UNIQUE INDEX transactions_by_reference ON transactions (tenant, client, reference)
     WHERE reference IS NOT NULL;
 CREATE UNIQUE INDEX transactions_open_by_key ON transactions (tenant, request_key)
     WHERE due_at IS NOT NULL;
-CREATE INDEX transactions_open_by_user ON transactions (tenant, user)
+CREATE INDEX transactions_open_by_user ON transactions (tenant, user_name)
     WHERE due_at IS NOT NULL;
 CREATE INDEX transactions_due ON transactions (due_at)
     WHERE due_at IS NOT NULL;
@@ -297,7 +267,7 @@ CREATE TABLE evidence (
     evidence      BLOB    NOT NULL,
     dialect       TEXT    NOT NULL,
     client        TEXT    NOT NULL,
-    user          TEXT    NOT NULL,
+    user_name TEXT    NOT NULL,
     request_key   INTEGER NOT NULL,
     reference     TEXT,
     device        INTEGER,
@@ -310,7 +280,7 @@ CREATE TABLE evidence (
 ) STRICT;
 
 CREATE INDEX evidence_by_tenant ON evidence (tenant);
-CREATE INDEX evidence_by_user ON evidence (tenant, user);
+CREATE INDEX evidence_by_user ON evidence (tenant, user_name);
 CREATE INDEX evidence_by_key ON evidence (tenant, request_key);
 CREATE UNIQUE INDEX evidence_by_reference ON evidence (tenant, client, reference)
     WHERE reference IS NOT NULL;

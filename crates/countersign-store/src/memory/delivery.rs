@@ -12,6 +12,7 @@ use countersign_core::limits::DELIVERIES_CHANGED_MAX;
 use countersign_core::port::{Claim, Claimed, DeliveryCursor, Listed, OutboxEntry, Page};
 use countersign_core::time::Timestamp;
 
+use crate::sql::answered;
 use crate::{BACKLOG_COUNTED_MAX, Backlog};
 
 /// The deliveries by number, in the order in which they were queued.
@@ -84,7 +85,7 @@ impl Deliveries {
         let Claim { now, lease_end, capacity, after } = claim;
         let mut due = DueEntries { entries: &self.entries, now };
         let Ok(Selection { found, resume, is_partial }) =
-            selection::select(&mut due, capacity, after, now);
+            answered(selection::select(&mut due, capacity, after, now));
         let lease = |at: u64| {
             let outbox = self.entries.get_mut(&at)?;
             outbox.due_at = Some(lease_end);
@@ -205,11 +206,11 @@ impl DueDeliveries for DueEntries<'_> {
     type Found = u64;
     type Error = Infallible;
 
-    fn all(&mut self, limit: u16) -> Result<Option<Vec<(Destination, u64)>>, Infallible> {
+    async fn all(&mut self, limit: u16) -> Result<Option<Vec<(Destination, u64)>>, Infallible> {
         Ok(Some(self.sorted(None)).filter(|due| due.len() <= limit.into()))
     }
 
-    fn next(
+    async fn next(
         &mut self,
         after: Option<&Destination>,
         skips_receiver: bool,
@@ -224,7 +225,7 @@ impl DueDeliveries for DueEntries<'_> {
         Ok(next.min().cloned())
     }
 
-    fn of(&mut self, destination: &Destination, limit: u16) -> Result<Vec<u64>, Infallible> {
+    async fn of(&mut self, destination: &Destination, limit: u16) -> Result<Vec<u64>, Infallible> {
         let due = self.sorted(Some(destination)).into_iter().map(|(_, number)| number);
         Ok(due.take(limit.into()).collect())
     }

@@ -6,10 +6,11 @@ use countersign_core::time::Timestamp;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::{StoreError, explained};
+use super::error::explained;
 use super::open::{APPLICATION_ID, SCHEMA};
-use super::sealed;
 use crate::seal::{KeyRing, MasterKeyId};
+use crate::sql::error::StoreError;
+use crate::sql::{answered, sealed};
 
 /// What a copy of a ledger contains.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -87,7 +88,7 @@ pub(crate) fn check(path: &Path, ring: Option<&KeyRing>) -> Result<LedgerSummary
     let unreadable = |error: StoreError| BadCopy::Unreadable {
         path: path.into(),
         why: match error {
-            StoreError::Sql(error) => explained(&error).to_string(),
+            StoreError::Sqlite(error) => explained(&error).to_string(),
             other => other.to_string(),
         },
     };
@@ -114,9 +115,11 @@ pub(crate) fn check(path: &Path, ring: Option<&KeyRing>) -> Result<LedgerSummary
     let newest = number("SELECT max(at) FROM events").map_err(failed)?;
     // An older schema may have other sealed columns, which its own program knows.
     let ring = ring.filter(|_| found == SCHEMA);
-    let opened = ring.map(|ring| sealed::open_all(&sql, ring)).transpose().map_err(unreadable)?;
+    let opened =
+        ring.map(|ring| answered(sealed::open_all(&sql, ring))).transpose().map_err(unreadable)?;
     let known = found == SCHEMA;
-    let master_keys = if known { sealed::keys(&sql).map_err(unreadable)? } else { Vec::new() };
+    let master_keys =
+        if known { answered(sealed::keys(&sql)).map_err(unreadable)? } else { Vec::new() };
     Ok(LedgerSummary {
         schema: found,
         tenants: count("tenants")?,

@@ -12,38 +12,15 @@
 //! load ──▶ readers ──▶ answer
 //! ```
 
-mod activation;
 pub(crate) mod backup;
-mod change;
 mod checkpoint;
-mod client;
-mod column;
-mod contact;
-mod delivery;
-mod device;
-mod domain;
-mod end_snapshot;
-mod error;
-mod event;
-mod evidence;
-mod identity;
-mod identity_key;
-mod key;
+mod connection;
+pub(crate) mod error;
 mod open;
-mod private_key;
-mod proof;
 mod readers;
-mod sealed;
 mod server_lock;
-mod snapshot;
-mod spec;
-mod stored;
-mod tenant;
-mod tenant_deletion;
 #[cfg(test)]
 mod tests;
-mod transaction;
-mod user;
 mod write_queue_lock;
 mod writer;
 
@@ -58,8 +35,8 @@ use countersign_core::event::RecordedEvent;
 use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::{
     ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
-    DeliveryCursor, DeviceCursor, DeviceFilter, DomainFilter, Due, Handle, Ledger, Listed,
-    OutboxEntry, Page, Purge, Query, Settle, Settled, SigningRole, Snapshot, StoredKey,
+    DeliveryCursor, DeviceCursor, DeviceFilter, DomainFilter, Due, Ledger, Listed, OutboxEntry,
+    Page, Presence, Purge, Query, Settle, Settled, SigningRole, Snapshot, StoredKey,
     TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::PushSnapshot;
@@ -73,6 +50,11 @@ use crate::Stats;
 use crate::keys::CallbackKeys;
 use crate::master_key::MasterKeys;
 use crate::seal::MasterKeyId;
+use crate::sql::change::PreparedCommit;
+use crate::sql::{
+    activation, client, delivery, domain, event, evidence, identity, key, private_key, read,
+    sealed, snapshot, tenant, transaction, user,
+};
 
 pub use open::{OpenError, OpenFor, SCHEMA};
 pub use server_lock::ServerLock;
@@ -129,7 +111,14 @@ impl Sqlite {
         limit: u16,
     ) -> Result<Vec<crate::OperatorEvent>, Fault> {
         let doing = "reading what operators did";
-        self.0.readers.read_at_once(doing, |sql| event::by_operators(sql, since, limit))
+        self.0.readers.read_at_once(doing, async |sql: &Connection| {
+            event::by_operators(sql, since, limit).await
+        })
+    }
+
+    pub(crate) fn has_devices(&self) -> Result<bool, Fault> {
+        let any = async |sql: &Connection| crate::sql::device::any(sql).await;
+        self.0.readers.read("looking for devices", any)
     }
 
     pub(crate) fn master_keys(&self) -> &MasterKeys {
@@ -139,25 +128,31 @@ impl Sqlite {
     /// See [`crate::Store::reseal`].
     pub(crate) async fn reseal(&self, limit: u16) -> Result<u16, Fault> {
         let doing = "sealing values again";
-        let resealed =
-            self.0.readers.read_at_once(doing, |sql| sealed::reseal(sql, &self.0.keys, limit))?;
+        let resealed = self.0.readers.read_at_once(doing, async |sql: &Connection| {
+            sealed::reseal(sql, &self.0.keys, limit).await
+        })?;
         if resealed.is_empty() {
             return Ok(0);
         }
         let found = u16::try_from(resealed.len()).unwrap_or(limit);
-        self.0.writer.write(doing, move |sql| sealed::write(sql, &resealed)).await?;
+        self.0
+            .writer
+            .write(doing, async move |sql: &Connection| sealed::write(sql, &resealed).await)
+            .await?;
         Ok(found)
     }
 
     /// See [`crate::Store::back_up`].
     pub(crate) fn back_up(&self, target: &Path) -> Result<(), Fault> {
-        self.0.readers.read("copying the ledger", |sql| backup::copy(sql, target))
+        self.0
+            .readers
+            .read("copying the ledger", async |sql: &Connection| backup::copy(sql, target))
     }
 
     /// How many values are sealed under a master key.
     pub(crate) fn sealed_under(&self, key: MasterKeyId) -> Result<u64, Fault> {
         let doing = "counting the values of a master key";
-        self.0.readers.read_at_once(doing, |sql| sealed::count(sql, key))
+        self.0.readers.read_at_once(doing, async |sql: &Connection| sealed::count(sql, key).await)
     }
 
     /// The master keys that values name.
@@ -171,7 +166,9 @@ impl Sqlite {
         role: SigningRole,
     ) -> Result<Option<StoredKey>, Fault> {
         let doing = "reading a signing key";
-        self.0.readers.read(doing, |sql| private_key::load(sql, tenant, role))
+        self.0
+            .readers
+            .read(doing, async |sql: &Connection| private_key::load(sql, tenant, role).await)
     }
 
     pub(crate) fn callback_keys(
@@ -180,60 +177,46 @@ impl Sqlite {
         client: &ClientId,
     ) -> Result<Option<CallbackKeys>, Fault> {
         let doing = "reading a client's callback keys";
-        self.0.readers.read(doing, |sql| private_key::load_callback_keys(sql, tenant, client))
+        self.0.readers.read(doing, async |sql: &Connection| {
+            private_key::load_callback_keys(sql, tenant, client).await
+        })
     }
 }
 
 impl Ledger for Sqlite {
     async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
         let doing = commit.change.doing();
-        let prepared = change::PreparedCommit::of(commit, &self.0.keys);
-        self.0.writer.write(doing, move |sql| prepared.write(sql)).await
+        let prepared = PreparedCommit::of(commit, &self.0.keys);
+        self.0.writer.write(doing, async move |sql: &Connection| prepared.write(sql).await).await
     }
 
     async fn snapshot(&self, tenant: &TenantName, query: Query<'_>) -> Result<Snapshot, Fault> {
-        self.0.snapshot(tenant, query)
+        let doing = snapshot::doing(query);
+        let load = async |sql: &Connection| snapshot::load(sql, tenant, query, &self.0.keys).await;
+        if snapshot::is_one_statement(query) {
+            self.0.readers.read(doing, load)
+        } else {
+            self.0.readers.read_at_once(doing, load)
+        }
     }
 
     async fn push_snapshots(
         &self,
         who: &[(TenantName, DeviceId, TransactionId)],
     ) -> Result<Vec<Option<PushSnapshot>>, Fault> {
-        let read = |sql: &Connection, tenant, id, on| {
-            let Some(device) = device::load_sleeper(sql, tenant, id, &self.0.keys)? else {
-                return Ok(None);
-            };
-            let user = user::load(sql, tenant, &device.user)?;
-            let transaction = transaction::load(sql, tenant, &Handle::Id(on))?;
-            Ok(Some(PushSnapshot { device, user, transaction }))
-        };
-        self.0.readers.read_at_once("reading what pushes stand on", |sql| {
-            who.iter().map(|(tenant, id, on)| read(sql, tenant, *id, *on)).collect()
+        let doing = "reading what pushes stand on";
+        self.0.readers.read_at_once(doing, async |sql: &Connection| {
+            read::push_snapshots(sql, who, &self.0.keys).await
         })
     }
 
+    async fn presence(&self, _: &TenantName, _: &UserName) -> Result<Vec<Presence>, Fault> {
+        Ok(Vec::new())
+    }
+
     async fn credential(&self, key: CredentialKey<'_>) -> Result<Option<Credential>, Fault> {
-        let client = |tenant, id| {
-            let client = |sql: &_| client::load(sql, tenant, id);
-            Ok(self.0.readers.read("reading a client", client)?.map(Credential::Client))
-        };
-        match key {
-            CredentialKey::Client(tenant, id) => client(Some(tenant), id),
-            CredentialKey::AnyClient(id) => client(None, id),
-            CredentialKey::TokenHolder(tenant, id) => {
-                let holder = |sql: &_| client::load_holder(sql, tenant, id);
-                let found = self.0.readers.read("reading a token's client", holder)?;
-                Ok(found.map(|(client, keys)| Credential::TokenHolder(client, keys)))
-            }
-            CredentialKey::ApiKey(digest) => {
-                let found = self.0.readers.read("reading an API key", |sql| key::load(sql, digest));
-                Ok(found?.map(Credential::ApiKey))
-            }
-            CredentialKey::ApiKeyId(id) => {
-                let found = |sql: &_| key::load_by_id(sql, id);
-                Ok(self.0.readers.read("reading an API key", found)?.map(Credential::ApiKey))
-            }
-        }
+        let find = async |sql: &Connection| read::credential(sql, key).await;
+        self.0.readers.read("reading a credential", find)
     }
 
     async fn transactions(
@@ -242,7 +225,7 @@ impl Ledger for Sqlite {
         user: Option<&UserName>,
         page: Page<TransactionCursor>,
     ) -> Result<Listed<Versioned<Transaction>, TransactionCursor>, Fault> {
-        let list = |sql: &_| transaction::list(sql, tenant, user, page);
+        let list = async |sql: &Connection| transaction::list(sql, tenant, user, page).await;
         self.0.readers.read_at_once("listing transactions", list)
     }
 
@@ -252,31 +235,29 @@ impl Ledger for Sqlite {
         filter: DeviceFilter<'_>,
         page: Page<DeviceCursor>,
     ) -> Result<Listed<Versioned<Device>, DeviceCursor>, Fault> {
-        let (readers, keys) = (&self.0.readers, &self.0.keys);
-        let list = |user| {
-            readers.read("listing devices", |sql| device::list(sql, tenant, user, &page, keys))
-        };
-        let rows = match filter {
-            DeviceFilter::All => list(None)?,
-            DeviceFilter::User(user) => list(Some(user))?,
-            DeviceFilter::Labels(labels) => {
-                let find = |sql: &_| identity::devices_with(sql, tenant, labels, &page, keys);
-                readers.read_at_once("finding identities by labels", find)?
-            }
-        };
-        Ok(Listed::new(rows, page.limit, DeviceCursor::of))
+        let list =
+            async |sql: &Connection| read::devices(sql, tenant, filter, &page, &self.0.keys).await;
+        match filter {
+            DeviceFilter::Labels(_) => self.0.readers.read_at_once("listing devices", list),
+            _ => self.0.readers.read("listing devices", list),
+        }
     }
 
     async fn tenants(
         &self,
         page: Page<TenantName>,
     ) -> Result<Listed<TenantName, TenantName>, Fault> {
-        let names = self.0.readers.read("listing tenants", |sql| tenant::names(sql, &page))?;
+        let names = self
+            .0
+            .readers
+            .read("listing tenants", async |sql: &Connection| tenant::names(sql, &page).await)?;
         Ok(Listed::new(names, page.limit, TenantName::clone))
     }
 
     async fn domains(&self, filter: DomainFilter<'_>) -> Result<Vec<TenantDomain>, Fault> {
-        self.0.readers.read("listing domains", |sql| domain::list(sql, filter))
+        self.0
+            .readers
+            .read("listing domains", async |sql: &Connection| domain::list(sql, filter).await)
     }
 
     async fn clients(
@@ -284,7 +265,9 @@ impl Ledger for Sqlite {
         tenant: &TenantName,
         page: Page<ClientId>,
     ) -> Result<Listed<Client, ClientId>, Fault> {
-        self.0.readers.read("listing clients", |sql| client::list(sql, tenant, &page))
+        self.0.readers.read("listing clients", async |sql: &Connection| {
+            client::list(sql, tenant, &page).await
+        })
     }
 
     async fn users(
@@ -292,7 +275,9 @@ impl Ledger for Sqlite {
         tenant: &TenantName,
         page: Page<UserName>,
     ) -> Result<Listed<Versioned<User>, UserName>, Fault> {
-        self.0.readers.read("listing users", |sql| user::list(sql, tenant, &page))
+        self.0
+            .readers
+            .read("listing users", async |sql: &Connection| user::list(sql, tenant, &page).await)
     }
 
     async fn api_keys(
@@ -300,7 +285,9 @@ impl Ledger for Sqlite {
         tenant: Option<&TenantName>,
         page: Page<ApiKeyCursor>,
     ) -> Result<Listed<ApiKey, ApiKeyCursor>, Fault> {
-        self.0.readers.read("listing API keys", |sql| key::list(sql, tenant, page))
+        self.0
+            .readers
+            .read("listing API keys", async |sql: &Connection| key::list(sql, tenant, page).await)
     }
 
     async fn deliveries(
@@ -309,7 +296,7 @@ impl Ledger for Sqlite {
         dead_letters: bool,
         page: Page<DeliveryCursor>,
     ) -> Result<Listed<OutboxEntry, DeliveryCursor>, Fault> {
-        let list = |sql: &_| delivery::list(sql, tenant, dead_letters, page);
+        let list = async |sql: &Connection| delivery::list(sql, tenant, dead_letters, page).await;
         self.0.readers.read_at_once("listing deliveries", list)
     }
 
@@ -318,12 +305,14 @@ impl Ledger for Sqlite {
         tenant: Option<&TenantName>,
         page: Page<u64>,
     ) -> Result<Listed<RecordedEvent, u64>, Fault> {
-        self.0.readers.read("listing events", |sql| event::list(sql, tenant, page))
+        self.0
+            .readers
+            .read("listing events", async |sql: &Connection| event::list(sql, tenant, page).await)
     }
 
     async fn due(&self, now: Timestamp, limit: u16) -> Result<Due, Fault> {
         let doing = "finding transactions that are due";
-        self.0.readers.read(doing, |sql| transaction::due(sql, now, limit))
+        self.0.readers.read(doing, async |sql: &Connection| transaction::due(sql, now, limit).await)
     }
 
     async fn certificate_ends(
@@ -332,17 +321,17 @@ impl Ledger for Sqlite {
         until: Timestamp,
     ) -> Result<CertificateEnds, Fault> {
         let doing = "counting the ends of certificates";
-        self.0.readers.read(doing, |sql| identity::ends(sql, now, until))
+        self.0.readers.read(doing, async |sql: &Connection| identity::ends(sql, now, until).await)
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
         let (doing, lease_end) = ("claiming deliveries", claim.lease_end);
-        let find = |sql: &_| delivery::candidates(sql, claim);
+        let find = async |sql: &Connection| delivery::candidates(sql, claim).await;
         let Selection { found, resume, is_partial } = self.0.readers.read(doing, find)?;
         if found.is_empty() {
             return Ok(Claimed { deliveries: Vec::new(), resume, is_partial });
         }
-        let lease = move |sql: &_| delivery::lease(sql, &found, lease_end);
+        let lease = async move |sql: &Connection| delivery::lease(sql, &found, lease_end).await;
         let deliveries = self.0.writer.write(doing, lease).await?;
         Ok(Claimed { deliveries, resume, is_partial })
     }
@@ -352,7 +341,10 @@ impl Ledger for Sqlite {
             Settle::Claimed(_) => "settling a delivery",
             Settle::Expired { .. } => "giving deliveries up",
         };
-        self.0.writer.write(doing, move |sql| delivery::settle(sql, &settle)).await
+        self.0
+            .writer
+            .write(doing, async move |sql: &Connection| delivery::settle(sql, &settle).await)
+            .await
     }
 
     async fn purge(&self, what: Purge, limit: u16) -> Result<u16, Fault> {
@@ -361,23 +353,39 @@ impl Ledger for Sqlite {
         match what {
             Purge::Transactions(before) => {
                 let doing = "removing ended transactions";
-                let seqs = readers.read(doing, |sql| evidence::forgettable(sql, before, limit))?;
+                let seqs = readers.read(doing, async |sql: &Connection| {
+                    evidence::forgettable(sql, before, limit).await
+                })?;
                 if seqs.is_empty() {
                     return Ok(0);
                 }
-                writer.write(doing, move |sql| evidence::purge(sql, &seqs, before)).await
+                writer
+                    .write(doing, async move |sql: &Connection| {
+                        evidence::purge(sql, &seqs, before).await
+                    })
+                    .await
             }
             Purge::Activations(before) => {
                 let doing = "removing expired activations";
-                let seqs = readers.read(doing, |sql| activation::expired(sql, before, limit))?;
+                let seqs = readers.read(doing, async |sql: &Connection| {
+                    activation::expired(sql, before, limit).await
+                })?;
                 if seqs.is_empty() {
                     return Ok(0);
                 }
-                writer.write(doing, move |sql| activation::purge(sql, &seqs, before)).await
+                writer
+                    .write(doing, async move |sql: &Connection| {
+                        activation::purge(sql, &seqs, before).await
+                    })
+                    .await
             }
             Purge::Events(before) => {
                 let doing = "removing events";
-                writer.write(doing, move |sql| event::purge(sql, before, limit)).await
+                writer
+                    .write(doing, async move |sql: &Connection| {
+                        event::purge(sql, before, limit).await
+                    })
+                    .await
             }
         }
     }

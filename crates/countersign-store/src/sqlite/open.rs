@@ -10,15 +10,18 @@ use std::thread;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
+use super::Parts;
 use super::checkpoint::Checkpoints;
-use super::error::{StoreError, explained};
+use super::error::explained;
 use super::readers::{READERS_MAX, Readers};
 use super::write_queue_lock::WriteQueueLock;
 use super::writer::{Writer, pause_while_busy};
-use super::{Parts, private_key, sealed, tenant};
 use crate::draft;
 use crate::master_key::{MasterKeyError, MasterKeys};
 use crate::private::{self, Exposed};
+use crate::sql::answered;
+use crate::sql::error::StoreError;
+use crate::sql::{private_key, sealed, tenant};
 
 /// The migrations in order. The number of a migration is its position, from 1, and the file's
 /// `user_version`.
@@ -381,22 +384,22 @@ fn copy(path: &Path, sql: &Connection, schema: i64) -> Result<(), OpenError> {
 /// values name is in the file, and that every tenant's key opens.
 fn open_keys(ledger: &Path, path: &Path, sql: &Connection) -> Result<MasterKeys, OpenError> {
     let failed = |trouble| match trouble {
-        StoreError::Sql(error) => sql_failed(ledger, error),
+        StoreError::Sqlite(error) => sql_failed(ledger, error),
         other => OpenError::Corrupt { path: ledger.into(), why: other.to_string() },
     };
-    let is_sealed = tenant::any(sql).map_err(failed)?;
+    let is_sealed = answered(tenant::any(sql)).map_err(failed)?;
     let keys = MasterKeys::from_file(path, !is_sealed)?;
-    let named = sealed::keys(sql).map_err(failed)?;
+    let named = answered(sealed::keys(sql)).map_err(failed)?;
     // Read again, if another process has just added a key.
     let ring = keys.current();
     let has = |key| ring.ids().any(|id| id == key);
     if named.iter().any(|key| has(*key))
         && let Some(&key) = named.iter().find(|key| !has(**key))
     {
-        let values = sealed::count(sql, key).map_err(failed)?;
+        let values = answered(sealed::count(sql, key)).map_err(failed)?;
         return Err(MasterKeyError::Lacking { path: path.into(), key, values }.into());
     }
-    if let Some(tenant) = private_key::shut(sql, &keys).map_err(failed)? {
+    if let Some(tenant) = answered(private_key::shut(sql, &keys)).map_err(failed)? {
         return Err(MasterKeyError::Other { path: path.into(), tenant }.into());
     }
     Ok(keys)

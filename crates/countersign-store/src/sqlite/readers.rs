@@ -8,7 +8,9 @@ use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 use tracing::warn;
 
-use super::error::{StoreError, explained};
+use super::error::explained;
+use crate::sql::answered;
+use crate::sql::error::StoreError;
 
 /// The maximum of read connections that are kept.
 pub(super) const READERS_MAX: usize = 16;
@@ -25,14 +27,13 @@ impl Readers {
         Self { connections, next: AtomicUsize::new(0) }
     }
 
-    /// Reads with one statement. Further statements are allowed only while the first one is active,
-    /// so that all of them read the same snapshot. No lock is held after this returns.
+    /// Reads with one statement. No lock is held after this returns.
     pub(super) fn read<T>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+        work: impl AsyncFnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, Fault> {
-        work(&self.connection()).map_err(|trouble| trouble.while_doing(doing))
+        answered(work(&self.connection())).map_err(|trouble| trouble.while_doing(doing))
     }
 
     /// Reads with several statements on one snapshot. Each snapshot has a cost: SQLite locks the
@@ -40,12 +41,12 @@ impl Readers {
     pub(super) fn read_at_once<T>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+        work: impl AsyncFnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, Fault> {
         let sql = self.connection();
         let read = || {
             let _moment = Moment::begin(&sql)?;
-            work(&sql)
+            answered(work(&sql))
         };
         read().map_err(|trouble| trouble.while_doing(doing))
     }

@@ -20,14 +20,15 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use super::delivery::select;
-use super::error::StoreError;
-use super::{
-    OpenFor, Sqlite, activation, delivery, device, end_snapshot, event, evidence, identity, stored,
-    tenant_deletion, transaction,
-};
+use super::{OpenFor, Sqlite};
 use crate::Store;
 use crate::seal::{Owner, SealContext};
+use crate::sql::delivery::select;
+use crate::sql::error::StoreError;
+use crate::sql::{
+    activation, delivery, device, end_snapshot, event, evidence, identity, sealed, stored,
+    tenant_deletion, transaction,
+};
 
 #[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
 #[path = "../../tests/it/world.rs"]
@@ -59,7 +60,7 @@ async fn hold(store: &Sqlite) -> mpsc::Sender<()> {
     let entered = std::sync::Mutex::new(Some(entered));
     let store = store.clone();
     tokio::spawn(async move {
-        let wait = move |_: &Connection| {
+        let wait = async move |_: &Connection| {
             if let Some(entered) = entered.lock().unwrap().take() {
                 entered.send(()).unwrap();
             }
@@ -144,7 +145,7 @@ async fn a_unit_that_breaks_a_constraint_fails_alone_and_writes_nothing() {
 async fn on_a_full_disk_every_unit_of_the_batch_fails_and_writes_nothing() {
     let (_directory, store) = store();
     let limit = async |pages: &'static str| {
-        let set = move |sql: &Connection| -> Result<(), StoreError> {
+        let set = async move |sql: &Connection| -> Result<(), StoreError> {
             let now: u32 = sql.query_row("PRAGMA page_count", [], |row| row.get(0))?;
             let pages = if pages == "tight" { now + 4 } else { now + 1_000 };
             sql.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
@@ -204,7 +205,7 @@ async fn the_stored_counts_match_the_transactions() {
         let ended = Transaction { state: end, ..waiting(spec) };
         TransactionChange { stored_max: max, ..commit(ended, None) }
     };
-    let counted_right = |sql: &Connection| {
+    let counted_right = async |sql: &Connection| {
         let difference = "SELECT count(*) FROM (
             SELECT tenant, client, transactions, bytes FROM stored WHERE transactions <> 0
             EXCEPT SELECT tenant, client, count(*), sum(stored_bytes)
@@ -265,7 +266,10 @@ async fn hot_queries_use_their_index_and_sort_nothing() {
         (end_snapshot::STANDS.into(), "sqlite_autoindex_transactions_1"),
         (transaction::SEQ.into(), "sqlite_autoindex_transactions_1"),
         (transaction::EVIDENCE_SEQ.into(), "sqlite_autoindex_evidence_1"),
-        (transaction::KEY_IS_OPEN.into(), "transactions_open_by_key"),
+        (transaction::OBSTACLES.into(), "transactions_open_by_key"),
+        (transaction::OBSTACLES.into(), "transactions_by_reference"),
+        (transaction::OBSTACLES.into(), "evidence_by_reference"),
+        (transaction::OBSTACLES.into(), "transactions_open_by_user"),
         (transaction::COUNT_OPEN.into(), "transactions_open_by_user"),
         (transaction::DUE_NOW.into(), "transactions_due"),
         (transaction::DUE_NEXT.into(), "transactions_due"),
@@ -274,7 +278,7 @@ async fn hot_queries_use_their_index_and_sort_nothing() {
         (transaction::VERSIONS.into(), "PRIMARY KEY"),
         (stored::ADD.into(), "PRIMARY KEY"),
         (stored::SUM.into(), "PRIMARY KEY"),
-        (stored::remove_statement("seq = ?1"), "PRIMARY KEY"),
+        (stored::REMOVE.into(), "PRIMARY KEY"),
         (select::COUNT_DUE.into(), "deliveries_due"),
         (select::DUE.into(), "deliveries_due"),
         (select::NEXT_ENDPOINT.into(), "deliveries_by_destination"),
@@ -289,9 +293,9 @@ async fn hot_queries_use_their_index_and_sort_nothing() {
         (device::list_statement(true), "devices_listed"),
         (device::by_serial_statement(), "devices_by_serial"),
         (device::list_statement(false), "devices_listed"),
-        (identity::DEVICE_OF.into(), "PRIMARY KEY"),
+        (device::by_identity_statement(), "PRIMARY KEY"),
         (identity::COUNT.into(), "PRIMARY KEY"),
-        (identity::DEVICES_WITH.into(), "PRIMARY KEY"),
+        (identity::devices_with_statement(2), "PRIMARY KEY"),
         (identity::ENDS.into(), "identities_by_end"),
         (event::BY_OPERATORS.into(), "events_by_operators"),
         ("DELETE FROM identities WHERE tenant = ?1 AND device = ?2".into(), "identities_by_device"),
@@ -300,7 +304,7 @@ async fn hot_queries_use_their_index_and_sort_nothing() {
             "identity_labels_by_device",
         ),
     ];
-    let explain = |sql: &Connection| {
+    let explain = async |sql: &Connection| {
         for (query, index) in &plans {
             let mut explained = sql.prepare(&format!("EXPLAIN QUERY PLAN {query}"))?;
             let mut rows = explained.raw_query();
@@ -331,14 +335,14 @@ async fn crowd(store: &Sqlite, from: u32, to: u32) {
                            wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock, created_at)
         SELECT 'acme', printf('user-%07d', n), 2, randomblob(16), 100 + n, 1, 1, 0, 0, 0, 0, 'open', 0 FROM one";
     const DEVICES: &str = "WITH RECURSIVE one (n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM one WHERE n < ?2)
-        INSERT INTO devices (tenant, id, version, user, serial_base, sequence, status, auth_key,
+        INSERT INTO devices (tenant, id, version, user_name, serial_base, sequence, status, auth_key,
                              payload_key, code_key, enrolled_at, about, identities)
         SELECT 'acme', 1000 + n, 1, printf('user-%07d', n), 100 + n, 1, status, auth_key, payload_key,
                code_key, enrolled_at, about, json_set(identities, '$[0].id', printf('%032x', 1000 + n))
           FROM one, devices WHERE tenant = 'acme' AND devices.id = 1";
     for first in (from..=to).step_by(20_000) {
         let last = to.min(first + 19_999);
-        let write = move |sql: &Connection| {
+        let write = async move |sql: &Connection| {
             assert_eq!(sql.execute(USERS, [first, last])?, sql.execute(DEVICES, [first, last])?);
             Ok(())
         };
@@ -396,7 +400,7 @@ fn tables_of_tenants(sql: &Connection) -> Result<Vec<(String, String)>, rusqlite
 }
 
 /// The tables in which acme has rows, and those in which it has none.
-fn tables_with_acme(sql: &Connection) -> Result<(Vec<String>, Vec<String>), StoreError> {
+async fn tables_with_acme(sql: &Connection) -> Result<(Vec<String>, Vec<String>), StoreError> {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for (table, column) in tables_of_tenants(sql)? {
         let exists = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE {column} = 'acme')");
@@ -407,8 +411,8 @@ fn tables_with_acme(sql: &Connection) -> Result<(Vec<String>, Vec<String>), Stor
 }
 
 /// Gives each table in which acme has no row one, with a value of its type for each column.
-fn fill_tables(sql: &Connection) -> Result<(), StoreError> {
-    for table in tables_with_acme(sql)?.1 {
+async fn fill_tables(sql: &Connection) -> Result<(), StoreError> {
+    for table in tables_with_acme(sql).await?.1 {
         let columns = "SELECT name, CASE WHEN name = 'tenant' THEN '''acme'''
                 WHEN type = 'TEXT' THEN '''x''' WHEN type = 'BLOB' THEN 'x''00''' ELSE '1' END
             FROM pragma_table_info(?1) WHERE name <> 'seq'";
@@ -453,7 +457,7 @@ async fn of_a_tenant_that_is_deleted_with_its_evidence_no_row_of_any_table_is_le
 #[tokio::test]
 async fn a_tenant_is_deleted_by_indexes() {
     let (_directory, store) = store();
-    let explain = |sql: &Connection| {
+    let explain = async |sql: &Connection| {
         let statements = tenant_deletion::REGISTRY.iter().chain(&tenant_deletion::EVIDENCE);
         // Each table once; there are few API keys, and they have no index by tenant.
         for statement in statements.filter(|statement| !statement.contains("api_keys")) {
@@ -462,6 +466,28 @@ async fn a_tenant_is_deleted_by_indexes() {
             while let Some(row) = rows.next()? {
                 let step: String = row.get("detail")?;
                 assert!(!step.starts_with("SCAN"), "{statement}\n{step}");
+            }
+        }
+        Ok(())
+    };
+    store.0.readers.read("explaining", explain).unwrap();
+}
+
+#[tokio::test]
+async fn keys_and_older_sealed_values_are_found_without_reading_all_rows() {
+    let (_directory, store) = store();
+    let explain = async |sql: &Connection| {
+        let columns = sealed::COLUMNS.iter();
+        for column in columns.filter(|c| ["devices", "activations"].contains(&c.table)) {
+            for statement in [column.keys_statement(), column.older_statement()] {
+                let statement = statement.replace("?1", "x'01'").replace("?2", "1");
+                let mut plan = sql.prepare(&format!("EXPLAIN QUERY PLAN {statement}"))?;
+                let steps = plan.query_map([], |row| row.get::<_, String>(3))?;
+                for step in steps.map(Result::unwrap) {
+                    // An index alone may be scanned in its order, for its first entry.
+                    let scans = step.starts_with(&format!("SCAN {}", column.table));
+                    assert!(!scans || step.contains("INDEX"), "{}: {step}", column.table);
+                }
             }
         }
         Ok(())

@@ -19,9 +19,11 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoints, copy_all};
-use super::error::{StoreError, explained, is_of_one_unit};
+use super::error::{explained, is_of_one_unit};
 use super::write_queue_lock::WriteQueueLock;
 use crate::Stats;
+use crate::sql::answered;
+use crate::sql::error::StoreError;
 
 /// The number of attempts to get the write lock while another process holds it. With the pause
 /// between two attempts, it is 10 seconds in all.
@@ -71,7 +73,7 @@ impl Writer {
     pub(super) async fn write<T, W>(&self, doing: &'static str, work: W) -> Result<T, Fault>
     where
         T: Send + 'static,
-        W: Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
+        W: AsyncFn(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         self.send(doing, Message::Write(Box::new(Job { doing, work, outcome: None, reply })))?;
@@ -143,11 +145,11 @@ struct Job<T, W> {
 impl<T, W> UnitOfWork for Job<T, W>
 where
     T: Send,
-    W: Fn(&Connection) -> Result<T, StoreError> + Send,
+    W: AsyncFn(&Connection) -> Result<T, StoreError> + Send,
 {
     fn write(&mut self, sql: &Connection) -> rusqlite::Result<()> {
-        match (self.work)(sql) {
-            Err(StoreError::Sql(error)) => Err(error),
+        match answered((self.work)(sql)) {
+            Err(StoreError::Sqlite(error)) => Err(error),
             outcome => {
                 self.outcome = Some(outcome);
                 Ok(())

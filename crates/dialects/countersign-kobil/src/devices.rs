@@ -7,7 +7,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use countersign_core::device::{Device, DeviceStatus, Usage};
 use countersign_core::event::Actor;
 use countersign_core::id::DeviceId;
-use countersign_core::port::Notifier as _;
+use countersign_core::port::{Notifier as _, Presence, Versioned};
 use countersign_core::refusal::{Fault, UserError, UserRefusal};
 use countersign_core::role::Role;
 use countersign_core::spec::Recipients;
@@ -60,7 +60,7 @@ struct Row {
     user_locked: bool,
     /// The node that holds the device's channel: this one, or an empty string.
     #[serde(rename = "nodeID")]
-    node_id: &'static str,
+    node_id: String,
     /// The serial number of the same certificate, in hex.
     certificate_serial_number: String,
     /// The device's name, given by its user.
@@ -69,7 +69,7 @@ struct Row {
     client_type_name: String,
     device_type_name: String,
     device_version: String,
-    /// Epoch seconds: when it last opened a channel or polled, if this node remembers it; otherwise
+    /// Epoch seconds: when it last opened a channel or polled, if a node remembers it; otherwise
     /// when it was enrolled.
     last_login_time: String,
     app_name: String,
@@ -79,14 +79,19 @@ struct Row {
 }
 
 impl Row {
-    fn of(device: Device, user_locked: bool, core: &Core) -> Result<Self, Fault> {
-        let online = core.notifier().online(
-            &device.tenant,
-            &device.user,
-            &Recipients::Device(device.id),
-            core.now(),
-        );
+    fn of(
+        device: Device,
+        user_locked: bool,
+        core: &Core,
+        elsewhere: &[Presence],
+    ) -> Result<Self, Fault> {
+        let recipients = Recipients::Device(device.id);
+        let is_here = core.notifier().online(&device.tenant, &device.user, &recipients, core.now());
+        let elsewhere = || elsewhere.iter().filter(|one| one.device == device.id);
+        let node = is_here.then(|| core.notifier().node());
+        let node = node.or_else(|| elsewhere().find(|one| one.is_online()).map(|one| one.node));
         let last_login = core.notifier().last_seen(&device.tenant, device.id);
+        let last_login = last_login.max(elsewhere().map(|one| one.since).max());
         let signer = device.identities.iter().find(|i| i.usage == Usage::Content);
         let signer = signer.or(device.identities.first());
         let certificate = signer.map(|identity| Certificate::from_der(&identity.certificate));
@@ -102,9 +107,9 @@ impl Row {
         Ok(Self {
             locked: device.status == DeviceStatus::Locked,
             issuer_dn: issuer,
-            device_state: if online { "ONLINE" } else { "OFFLINE" },
+            device_state: if node.is_some() { "ONLINE" } else { "OFFLINE" },
             user_locked,
-            node_id: if online { "1" } else { "" },
+            node_id: node.map(|number| number.to_string()).unwrap_or_default(),
             certificate_serial_number: serial,
             client_device: about.name,
             client_os_version: about.os_version,
@@ -132,8 +137,10 @@ async fn list(
     let found = core.read().user_with_devices(&caller.tenant, &user).await?;
     let found = found.ok_or(render::USER_NOT_FOUND)?;
     let user_locked = found.user.value.lock_state.check(core.now()).is_err();
-    let rows = found.devices.into_iter().map(|device| Row::of(device.value, user_locked, core));
-    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    let ids = found.devices.iter().map(|device| device.value.id);
+    let elsewhere = core.presence_elsewhere(&caller.tenant, &user, ids).await?;
+    let row = |device: Versioned<Device>| Row::of(device.value, user_locked, core, &elsewhere);
+    let rows = found.devices.into_iter().map(row).collect::<Result<Vec<_>, _>>()?;
     Ok(render::DEVICES_FETCHED.with(Some(rows), SubSystem::Users))
 }
 

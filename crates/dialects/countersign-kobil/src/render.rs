@@ -298,7 +298,13 @@ impl KobilError {
             Self::Bad(sentence) => refused(BAD_REQUEST.0, BAD_REQUEST.1, sentence, by),
             Self::AuthError(stranger) => match stranger {
                 AuthError::NoTenant => TENANT_NOT_FOUND.into_response_for(by),
-                AuthError::NotAuthenticated => UNAUTHORIZED.into_response_for(by),
+                AuthError::NoToken => UNAUTHORIZED.into_response_for(by),
+                AuthError::NotAuthenticated => {
+                    let mut response = UNAUTHORIZED.into_response_for(by);
+                    let headers = response.headers_mut();
+                    headers.insert(header::WWW_AUTHENTICATE, challenge::INVALID_TOKEN);
+                    response
+                }
                 AuthError::NoRole(role) => {
                     let sentence = format!("The client does not have the role {}", role.as_str());
                     refused(StatusCode::FORBIDDEN, "FORBIDDEN", sentence, by)

@@ -308,7 +308,9 @@ impl From<Status> for RestError {
 impl From<AuthError> for RestError {
     fn from(stranger: AuthError) -> Self {
         Self::Unasked(match stranger {
-            AuthError::NoTenant | AuthError::NotAuthenticated => StatusCode::UNAUTHORIZED,
+            AuthError::NoTenant | AuthError::NoToken | AuthError::NotAuthenticated => {
+                StatusCode::UNAUTHORIZED
+            }
             // Roles are for clients, and these callers are not clients.
             AuthError::NoRole(_) => StatusCode::FORBIDDEN,
             AuthError::TooManyTries => StatusCode::TOO_MANY_REQUESTS,

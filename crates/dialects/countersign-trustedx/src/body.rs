@@ -16,7 +16,7 @@ use super::selector::SelectorQuery;
 use countersign_http::json_members::{BadBody, Member, bad, object, optional, required};
 
 /// The largest number of certificates of one process.
-const ROOT_CERTS_MAX: usize = 16;
+pub(crate) const ROOT_CERTS_MAX: usize = 16;
 
 /// The kind of process, which determines the call that creates it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

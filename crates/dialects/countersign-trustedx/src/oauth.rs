@@ -168,6 +168,7 @@ pub(super) async fn own_keys(State(trustedx): State<TrustedX>, request: Request)
 fn told(keys: Result<Response, AuthError>) -> Response {
     keys.unwrap_or_else(|stranger| match stranger {
         AuthError::NoTenant
+        | AuthError::NoToken
         | AuthError::NotAuthenticated
         | AuthError::NoRole(_)
         | AuthError::TooManyTries => NO_TENANT.into_response(),

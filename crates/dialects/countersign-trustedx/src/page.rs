@@ -1,5 +1,8 @@
 //! `docs/trustedx.md` compared with the code: its tables name the members that are read and
-//! written, and the errors, and no others.
+//! written, and the errors, and no others; and their other columns are true.
+
+mod answers;
+mod bounds;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,18 +28,34 @@ use super::selector::{DetailsFields, SelectorFields};
 
 const PAGE: &str = include_str!("../../../../docs/trustedx.md");
 
-/// The first two columns of the first table under a heading, without their backticks.
-fn table(heading: &str) -> Vec<(&'static str, &'static str)> {
+/// The rows of a table under a heading: the first one, or the one whose first column has the name
+/// behind ` | `. The first two columns are without their backticks.
+fn rows(heading: &str) -> Vec<Vec<&'static str>> {
+    let (heading, first) = heading.split_once(" | ").unwrap_or((heading, ""));
     let (_, section) = PAGE.split_once(&format!("\n{heading}\n")).unwrap();
     let section = section.split("\n#").next().unwrap();
+    let table = section.find(&format!("\n| {first}")).expect("the page has the table");
     let mut rows = Vec::new();
-    for line in section.lines().skip_while(|line| !line.starts_with("|---")).skip(1) {
+    for line in section[table..].lines().skip_while(|line| !line.starts_with("|---")).skip(1) {
         let Some(row) = line.strip_prefix("| ") else { break };
-        let mut columns = row.split(" | ").map(|column| column.trim_matches('`'));
-        rows.push((columns.next().unwrap(), columns.next().unwrap_or_default()));
+        let row = row.strip_suffix('|').expect("a row ends").trim_end();
+        let mut columns: Vec<_> =
+            row.split(" | ").map(|cell| cell.trim_end_matches(" |")).collect();
+        for column in columns.iter_mut().take(2) {
+            if column.matches('`').count() == 2 {
+                *column = column.trim_matches('`');
+            }
+        }
+        rows.push(columns);
     }
     assert!(!rows.is_empty(), "{heading}");
     rows
+}
+
+/// The first two columns of the first table under a heading.
+fn table(heading: &str) -> Vec<(&'static str, &'static str)> {
+    let second = |row: &[&'static str]| row.get(1).copied().unwrap_or_default();
+    rows(heading).iter().map(|row| (row[0], second(row))).collect()
 }
 
 /// The members that the page names under a heading.
@@ -176,7 +195,12 @@ async fn told(error: ProcessError) -> (String, String) {
 /// Every reason for which a call is refused.
 fn refusals() -> Vec<ProcessError> {
     let fault = || Fault::new("testing", "it failed");
-    let auth = [AuthError::NoTenant, AuthError::NotAuthenticated, AuthError::TooManyTries];
+    let auth = [
+        AuthError::NoTenant,
+        AuthError::NoToken,
+        AuthError::NotAuthenticated,
+        AuthError::TooManyTries,
+    ];
     let starts = [
         StartRefusal::UnknownUser,
         StartRefusal::UserLocked,

@@ -12,7 +12,7 @@ use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use countersign_channel::answer::Refused;
+use countersign_channel::answer::{Refused, Token};
 use countersign_http::body_limit;
 use countersign_http::caller::AuthError;
 use countersign_http::json_members::BadBody;
@@ -226,6 +226,7 @@ impl From<BadBody> for ProcessError {
 impl From<AuthError> for ProcessError {
     fn from(stranger: AuthError) -> Self {
         match stranger {
+            AuthError::NoToken => Self::NoToken,
             AuthError::NoTenant | AuthError::NotAuthenticated => Self::BadToken,
             AuthError::NoRole(role) => {
                 let sentence = format!("the client does not have the role {}", role.as_str());
@@ -252,8 +253,9 @@ impl From<body_limit::BodyRefusal> for ProcessError {
 }
 
 impl From<Refused> for ProcessError {
-    fn from(Refused(body): Refused) -> Self {
+    fn from(Refused(body, token): Refused) -> Self {
         match body.error {
+            Code::Unauthorised if token == Token::Absent => Self::NoToken,
             Code::UnsupportedMediaType => NOT_JSON,
             Code::TooLarge => TOO_LARGE,
             Code::BadRequest => Self::Bad("The body did not arrive whole".into()),

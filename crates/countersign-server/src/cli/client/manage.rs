@@ -98,7 +98,7 @@ struct DeletedClient {
 
 impl ListClients {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         admin.check_tenant(&self.tenant).await?;
         let (read, now) = (admin.core.read(), admin.now());
         let clients = all_pages(async |page| read.clients(&self.tenant, page).await).await?;
@@ -118,7 +118,7 @@ impl ListClients {
 
 impl ClientArgs {
     pub(super) async fn show(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         admin.check_tenant(&self.tenant).await?;
         let client = self.client(&admin).await?;
         print(&admin, &client)?;
@@ -127,7 +127,7 @@ impl ClientArgs {
 
     /// Locks or unlocks the client; a client that has this state already keeps it.
     pub(super) async fn set_state(self, state: CredentialState) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         admin.check_tenant(&self.tenant).await?;
         let (actor, core) = (&admin.actor, &admin.core);
         let changed = core.set_client_state(actor, &self.tenant, &self.id, state).await;
@@ -137,7 +137,7 @@ impl ClientArgs {
     }
 
     pub(super) async fn set_roles(self, roles: Vec<ClientRole>) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         admin.check_tenant(&self.tenant).await?;
         let (actor, core) = (&admin.actor, &admin.core);
         let changed = core.set_client_roles(actor, &self.tenant, &self.id, of(&roles)).await;
@@ -148,7 +148,7 @@ impl ClientArgs {
 
     /// Deletes the client; no client of that id is no failure.
     pub(super) async fn delete(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         let (tenant, id) = (&self.tenant, &self.id);
         admin.check_tenant(tenant).await?;
         let existed = match admin.core.delete_client(&admin.actor, tenant, id).await {
@@ -175,7 +175,7 @@ impl ClientArgs {
         keep: Option<Duration>,
         valid: Option<Duration>,
     ) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         let (tenant, id, now) = (&self.tenant, &self.id, admin.now());
         admin.check_tenant(tenant).await?;
         let client_secret = new_secret();

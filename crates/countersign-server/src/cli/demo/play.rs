@@ -95,7 +95,7 @@ impl<'a> DemoRun<'a> {
 
         let place =
             LedgerArgs { data: Some(self.home.path().to_owned()), config: None, json: false };
-        let admin = Admin::at(&place)?;
+        let admin = Admin::at(&place).await?;
         let name: TenantName = TENANT.parse()?;
         let found = async {
             tenant::create(&admin, &name).await?;

@@ -129,7 +129,7 @@ struct ShownIdentity {
 
 impl ListDevices {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         match &self.user {
             Some(user) => drop(admin.user(&self.tenant, user).await?),
             None => admin.check_tenant(&self.tenant).await?,
@@ -154,7 +154,7 @@ impl DeviceArgs {
     }
 
     pub(super) async fn show(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         let (tenant, id) = (&self.tenant, self.id(&admin).await?);
         let found = admin.core.read().device(tenant, id).await?;
         let found = found.with_context(|| format!("tenant {tenant} has no device {id}"))?;
@@ -165,7 +165,7 @@ impl DeviceArgs {
 
     /// Deletes the device, for good; one that is deleted already is no failure.
     pub(super) async fn delete(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         let (tenant, id) = (&self.tenant, self.id(&admin).await?);
         let retired = DeviceStatus::Retired;
         let existed = match admin.core.set_device_status(&admin.actor, tenant, id, retired).await {
@@ -188,7 +188,7 @@ impl DeviceArgs {
 
     /// Has the device's PIN forgotten; a device without a PIN is no failure.
     pub(in crate::cli) async fn reset_pin(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         let (tenant, id) = (&self.tenant, self.id(&admin).await?);
         let existed = match admin.core.reset_pin(&admin.actor, tenant, id).await {
             Ok(()) => true,
@@ -229,7 +229,7 @@ impl DeviceArgs {
     /// Sets the status; retried if the device was changed by another commit. A device that has
     /// this status already keeps it.
     async fn set(self, status: DeviceStatus) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         let (tenant, id) = (&self.tenant, self.id(&admin).await?);
         let device = match admin.core.set_device_status(&admin.actor, tenant, id, status).await {
             Ok(device) => device,

@@ -23,7 +23,7 @@ pub(super) async fn add(
     domain: DomainName,
     place: &LedgerArgs,
 ) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     admin.check_tenant(name).await?;
     add_to(&admin, name, domain).await?;
     print(admin, name).await
@@ -35,7 +35,7 @@ pub(super) async fn remove(
     domain: DomainName,
     place: &LedgerArgs,
 ) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     admin.check_tenant(name).await?;
     match admin.core.remove_domain(&admin.actor, name, domain).await {
         Ok(()) | Err(AdminError::Refused(AdminRefusal::UnknownDomain)) => {}

@@ -31,7 +31,7 @@ pub(super) async fn set_lock(
     is_locked: bool,
     place: &LedgerArgs,
 ) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     admin.check_tenant(name).await?;
     match admin.core.set_tenant_lock(&admin.actor, name, is_locked).await {
         Ok(()) | Err(AdminError::Refused(AdminRefusal::Unchanged)) => {}
@@ -58,7 +58,7 @@ pub(super) async fn delete(
     with_evidence: bool,
     place: &LedgerArgs,
 ) -> anyhow::Result<()> {
-    let admin = Admin::at(place)?;
+    let admin = Admin::at(place).await?;
     let existed = match admin.core.delete_tenant(&admin.actor, name, with_evidence).await {
         Ok(()) => true,
         Err(AdminError::Refused(AdminRefusal::UnknownTenant | AdminRefusal::Unchanged)) => false,

@@ -7,15 +7,15 @@ use countersign_device::{Operation, gateway};
 use countersign_wire::body::Content;
 use serde_json::json;
 
-use super::{FIELDS, Fixture, JANE, now, text};
+use super::{FIELDS, Fixture, JANE, now, text, value};
 use crate::test_server::openssl_verifies;
 
 impl Fixture {
     /// The request key of a login that is scanned.
     async fn challenge(&self) -> String {
-        let made = self.soap("getSecureChallenge", JANE).await;
-        assert!(text(&made, "requestImage").starts_with("iVBOR"), "a PNG: {made}");
-        text(&made, "challengeKey").to_owned()
+        let made = self.login("getSecureChallenge", &[]).await;
+        assert!(value(&made, "CREDFLD_REQUEST_IMAGE").starts_with("iVBOR"), "a PNG: {made}");
+        value(&made, "CREDFLD_CHALLENGE_KEY").to_owned()
     }
 
     async fn fetch_login(&self, way: &str, key: &str) -> Content {

@@ -178,3 +178,10 @@ fn text<'a>(answer: &'a str, name: &str) -> &'a str {
     let (_, rest) = answer.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("{answer}"));
     rest.split_once(&format!("</{name}>")).unwrap().0
 }
+
+/// The value of an attribute of an answer, which stands before its id.
+fn value<'a>(answer: &'a str, id: &str) -> &'a str {
+    let end = format!("</value><attributeID>{id}</attributeID>");
+    let (before, _) = answer.split_once(&end).unwrap_or_else(|| panic!("{id}: {answer}"));
+    before.rsplit_once("<value>").unwrap().1
+}

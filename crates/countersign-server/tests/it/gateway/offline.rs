@@ -4,7 +4,7 @@
 use countersign_device::gateway;
 use serde_json::json;
 
-use super::{FIELDS, Fixture, JANE, other, text};
+use super::{FIELDS, Fixture, JANE, other, text, value};
 
 const HEAD: [(&str, &str); 3] =
     [("SIGNFLD_COMPONENT_TYPE", "Shop"), ("SIGNFLD_USERID", "jane"), ("SIGNFLD_DOMAIN", "acme")];
@@ -16,13 +16,6 @@ fn listed(attributes: &[(&str, &str)]) -> String {
     };
     let all: String = HEAD.iter().chain(attributes).map(one).collect();
     format!("<attributeSet>{all}</attributeSet>")
-}
-
-/// The value of an attribute of an answer, which stands before its id.
-fn value<'a>(answer: &'a str, id: &str) -> &'a str {
-    let end = format!("</value><attributeID>{id}</attributeID>");
-    let (before, _) = answer.split_once(&end).unwrap_or_else(|| panic!("{id}: {answer}"));
-    before.rsplit_once("<value>").unwrap().1
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,10 +84,11 @@ async fn a_code_for_elements_and_a_login_is_typed_too_and_a_sealed_request_can_s
     let typed = fixture.soap("authSignature", &given(&fixture.serial())).await;
     assert_eq!(text(&typed, "statusCodeEnum"), "STAT_SUCCESS", "{typed}");
 
-    let made = fixture.soap("getSecureChallenge", JANE).await;
-    let content = gateway::open(fixture.jane.phone(), text(&made, "requestMessage")).unwrap();
+    let made = fixture.login("getSecureChallenge", &[]).await;
+    let message = value(&made, "CREDFLD_REQUEST_MESSAGE");
+    let content = gateway::open(fixture.jane.phone(), message).unwrap();
     let code = gateway::code(fixture.jane.phone(), &content).unwrap();
-    let key = text(&made, "challengeKey");
+    let key = value(&made, "CREDFLD_CHALLENGE_KEY");
     let body = json!({"userID": "jane", "challengeKey": key, "signature": code});
     let (status, _) = fixture.call("authentication/scan/authUser", &body).await;
     assert_eq!(status, "STAT_NOT_FOUND", "a gateway must fetch");

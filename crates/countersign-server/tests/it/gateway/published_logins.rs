@@ -4,14 +4,14 @@
 use countersign_device::gateway;
 use reqwest::StatusCode;
 
-use super::{Fixture, other, text};
+use super::{Fixture, other, text, value};
 use crate::test_device::TestDevice;
 
 const AUTHENTICATION: &str = "http://www.vasco.com/IdentikeyServer/IdentikeyTypes/Authentication";
 
 impl Fixture {
     /// Sends a command with these attributes, as the vendor's examples write them.
-    async fn login(&self, command: &str, attributes: &[(&str, &str)]) -> String {
+    pub(super) async fn login(&self, command: &str, attributes: &[(&str, &str)]) -> String {
         let one = |(id, value): &(&str, &str)| {
             format!(
                 "<attributes><value xsi:type='xsd:string'>{value}</value>\
@@ -31,13 +31,6 @@ impl Fixture {
         assert_eq!(answer.status(), StatusCode::OK);
         answer.text().await.unwrap()
     }
-}
-
-/// The value of an attribute of an answer, which stands before its id.
-fn value<'a>(answer: &'a str, id: &str) -> &'a str {
-    let end = format!("</value><attributeID>{id}</attributeID>");
-    let (before, _) = answer.split_once(&end).unwrap_or_else(|| panic!("{id}: {answer}"));
-    before.rsplit_once("<value>").unwrap().1
 }
 
 #[tokio::test(flavor = "multi_thread")]

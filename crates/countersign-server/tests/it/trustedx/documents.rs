@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{DOCUMENT, RAW, Shop, TRANSACTION, id, openssl_digest, openssl_verifies, transaction};
-use crate::receiver::{Act, Authority, Receiver};
+use crate::receiver::{Act, Authority, OK, Receiver};
 use crate::test_device::TestDevice;
 use crate::test_server::{BINARY, TestServer};
 
@@ -281,6 +281,42 @@ async fn a_digest_that_only_its_address_tells_is_learnt_and_reported() {
         for told in [&result, &ended["signature"]["input"]] {
             assert_eq!(told["digest_value"], BASE64.encode(&digest));
             assert_eq!(told["digest_algorithm"], "sha256");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_callback_says_which_digest_the_device_learnt_and_only_if_it_learnt_it() {
+    let (certificates, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let ca = certificates.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).unwrap();
+    let server = TestServer::configured(&format!(
+        "[delivery]\nallowed_networks = [\"127.0.0.0/8\"]\nextra_ca_file = \"{}\"\n",
+        ca.display()
+    ));
+    let mut receiver = Receiver::new(&authority, |_, _| OK).await;
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let document = pdf("Flat 7");
+    let digest = openssl_digest("sha256", &document);
+    let archive = Archive::of(&document).await;
+    let shop = Shop::new(&server).await;
+    let path = format!("{RAW}?callbackUrl={}/ended", receiver.origin());
+    let told = json!({"digest_value": BASE64.encode(&digest), "digest_algorithm": "sha256"});
+    let digest_url = format!("{}/lease.digest", archive.site.origin());
+    let roots = json!([BASE64.encode(der(&archive.authority))]);
+    for (input, learnt) in [
+        (json!({"digest_url": digest_url, "root_certs": roots}), &told),
+        (told.clone(), &json!({"digest_value": null, "digest_algorithm": null})),
+    ] {
+        let request = json!({"input": input, "sign_identities": [{"labels": ["test"]}]});
+        let process = id(&shop.creates(&path, &request).await);
+        assert_eq!(jane.signs().await.bytes(), digest);
+        let call: Value = serde_json::from_slice(&receiver.next().await.body).unwrap();
+        let result = &call["result"];
+        assert_eq!((&call["id"], &result["status"]), (&json!(process), &json!("finished")));
+        for member in ["digest_value", "digest_algorithm"] {
+            assert_eq!(result[member], learnt[member], "{call}");
         }
     }
 }

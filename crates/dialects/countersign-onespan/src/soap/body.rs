@@ -8,9 +8,9 @@ use super::invalid::{BadParameter, NotSoap};
 use super::xml::{self, Element, Space};
 use super::{attributes, logins};
 
-/// The commands, by the vendor's names. `AuthUser` and `AuthenticationChallenge` are in the
-/// vendor's namespace of logins. `AuthUserRequest` and `GetSecureChallenge` are ours, and in that
-/// of signatures.
+/// The commands, by the vendor's names. `AuthUser` and `GetSecureChallenge` are in the vendor's
+/// namespace of logins. `AuthUserRequest` is ours, and in that of signatures. No name is in both:
+/// some clients keep one command of a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SoapCommand {
     AuthSignatureRequest,
@@ -19,9 +19,8 @@ pub(super) enum SoapCommand {
     AuthSignature,
     CancelAuthSignatureRequest,
     AuthUserRequest,
-    GetSecureChallenge,
     AuthUser,
-    AuthenticationChallenge,
+    GetSecureChallenge,
 }
 
 /// The format of a command's parameters and of its answer.
@@ -110,16 +109,15 @@ pub enum Data {
 }
 
 impl SoapCommand {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::AuthSignatureRequest,
         Self::GenRequest,
         Self::GetPreparedSignatureRequest,
         Self::AuthSignature,
         Self::CancelAuthSignatureRequest,
         Self::AuthUserRequest,
-        Self::GetSecureChallenge,
         Self::AuthUser,
-        Self::AuthenticationChallenge,
+        Self::GetSecureChallenge,
     ];
 
     /// The name of its element.
@@ -131,15 +129,15 @@ impl SoapCommand {
             Self::AuthSignature => "authSignature",
             Self::CancelAuthSignatureRequest => "cancelAuthSignatureRequest",
             Self::AuthUserRequest => "authUserRequest",
-            Self::GetSecureChallenge | Self::AuthenticationChallenge => "getSecureChallenge",
             Self::AuthUser => "authUser",
+            Self::GetSecureChallenge => "getSecureChallenge",
         }
     }
 
     /// The name of the element of its answer. The vendor's pages print this one with "Respond".
     pub(super) fn answer(self) -> String {
         match self {
-            Self::AuthenticationChallenge => "getSecureChallengeRespond".into(),
+            Self::GetSecureChallenge => "getSecureChallengeRespond".into(),
             _ => format!("{}Response", self.as_str()),
         }
     }
@@ -147,7 +145,7 @@ impl SoapCommand {
     /// The namespace of its element and of its answer.
     pub(super) fn space(self) -> Space {
         match self {
-            Self::AuthUser | Self::AuthenticationChallenge => Space::Authentication,
+            Self::AuthUser | Self::GetSecureChallenge => Space::Authentication,
             _ => Space::Signature,
         }
     }
@@ -182,10 +180,7 @@ impl SoapCommand {
             Self::AuthUserRequest => {
                 &["componentType", "user", "serialNumber", "push", "challengeKey"]
             }
-            Self::GetSecureChallenge => {
-                &["componentType", "user", "serialNumber", "title", "dataFieldList"]
-            }
-            Self::AuthUser | Self::AuthenticationChallenge => &[],
+            Self::AuthUser | Self::GetSecureChallenge => &[],
         }
     }
 }
@@ -264,7 +259,7 @@ impl SoapCall {
             Style::Attributes => match self.command {
                 SoapCommand::AuthSignature => attributes::auth_signature(&self.element),
                 SoapCommand::AuthUser => logins::auth_user(&self.element),
-                SoapCommand::AuthenticationChallenge => logins::challenge(&self.element),
+                SoapCommand::GetSecureChallenge => logins::challenge(&self.element),
                 _ => attributes::gen_request(&self.element),
             },
         }
@@ -281,10 +276,6 @@ impl SoapCall {
                 let (user, serial) = (user(&given)?, given.optional("serialNumber")?);
                 What::Prepare { operation: Operation::Sign, user, serial, data: data(&given)? }
             }
-            SoapCommand::GetSecureChallenge => {
-                let (user, serial) = (user(&given)?, given.optional("serialNumber")?);
-                What::Prepare { operation: Operation::Login, user, serial, data: login(&given)? }
-            }
             SoapCommand::GetPreparedSignatureRequest => What::Fetch {
                 serial: given.required("serialNumber")?,
                 key: given.required("requestKey")?,
@@ -300,7 +291,7 @@ impl SoapCall {
                 serial: given.required("serialNumber")?,
                 message: given.required("requestKeyMessage")?,
             },
-            SoapCommand::AuthUser | SoapCommand::AuthenticationChallenge => {
+            SoapCommand::AuthUser | SoapCommand::GetSecureChallenge => {
                 return bad("credentialAttributeSet is required");
             }
         };

@@ -23,7 +23,7 @@ pub enum NotSoap {
     /// The command is none of those that are served.
     #[error(
         "the command must be authSignatureRequest, genRequest, getPreparedSignatureRequest, authSignature, \
-         cancelAuthSignatureRequest, authUserRequest or getSecureChallenge in the namespace {}, \
+         cancelAuthSignatureRequest or authUserRequest in the namespace {}, \
          or authUser or getSecureChallenge in the namespace {}",
         xml::SIGNATURE,
         xml::AUTHENTICATION

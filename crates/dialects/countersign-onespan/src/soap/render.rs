@@ -119,13 +119,9 @@ fn elements(out: &mut Xml, answer: &CommandResult) {
                 out.leaf("signature", signature);
             }
             Done::Prepared(prepared) => {
-                let name = match prepared.operation {
-                    Operation::Sign => "requestKey",
-                    Operation::Login => "challengeKey",
-                };
                 whose(out, &prepared.user, &prepared.domain);
                 out.leaf("serialNumber", &prepared.serial);
-                out.leaf(name, &prepared.key);
+                out.leaf("requestKey", &prepared.key);
                 out.leaf("requestMessage", &prepared.message);
                 out.leaf("requestImage", &BASE64.encode(&prepared.picture));
             }
@@ -269,7 +265,7 @@ impl From<AuthError> for Fault {
     fn from(stranger: AuthError) -> Self {
         match stranger {
             // Only its own clients learn whether a tenant exists.
-            AuthError::NoTenant | AuthError::NotAuthenticated => Self {
+            AuthError::NoTenant | AuthError::NoToken | AuthError::NotAuthenticated => Self {
                 header: Some((
                     WWW_AUTHENTICATE,
                     HeaderValue::from_static("Basic realm=\"countersign\""),

@@ -54,7 +54,7 @@ impl SetPassword {
             password.chars().count() >= PASSWORD_CHARS_MIN && password.len() <= PASSWORD_BYTES_MAX,
             "a password has at least {PASSWORD_CHARS_MIN} characters and at most {PASSWORD_BYTES_MAX} bytes"
         );
-        let admin = Admin::at(&one.place)?;
+        let admin = Admin::at(&one.place).await?;
         let (tenant, id) = (&one.tenant, &one.id);
         admin.check_tenant(tenant).await?;
         let new = Account { name: account.clone(), hash: hash(&password)? };
@@ -87,7 +87,7 @@ impl SetPassword {
 impl ClientArgs {
     /// Takes the client's account away; a client without one stays as it is.
     pub(in crate::cli) async fn remove_password(self) -> anyhow::Result<()> {
-        let admin = Admin::at(&self.place)?;
+        let admin = Admin::at(&self.place).await?;
         admin.check_tenant(&self.tenant).await?;
         let (actor, core) = (&admin.actor, &admin.core);
         let changed = core.set_client_account(actor, &self.tenant, &self.id, None).await;

@@ -91,12 +91,12 @@ fn a_signature_request_carries_a_list_or_a_body_or_names_a_key() {
 }
 
 #[test]
-fn a_login_is_asked_for_with_words_or_without_and_never_with_a_body() {
+fn a_login_is_pushed_with_words_or_without_and_never_with_a_body() {
     let user = NamedUser { id: "jane".into(), domain: None };
     let (operation, serial) = (Operation::Login, None);
-    let login = |command: &str, rest: &str| {
+    let login = |rest: &str| {
         let head = "<componentType>Shop</componentType><user><userID>jane</userID></user>";
-        asked(command, &format!("{head}{rest}"))
+        asked("authUserRequest", &format!("{head}{rest}"))
     };
     for (push, title) in [
         ("<push/>", "Log in?"),
@@ -105,22 +105,18 @@ fn a_login_is_asked_for_with_words_or_without_and_never_with_a_body() {
     ] {
         let data = Data::Fields(title.into(), Vec::new());
         let what = What::Sign { operation, user: user.clone(), serial: None, data };
-        assert_eq!(login("authUserRequest", push).unwrap(), what);
+        assert_eq!(login(push).unwrap(), what);
     }
     let key = "0000000042".to_owned();
-    let waits = login("authUserRequest", "<challengeKey>0000000042</challengeKey>");
-    assert_eq!(waits.unwrap(), What::Await { operation, user: user.clone(), serial, key });
-    let data = Data::Fields(LOGIN.into(), Vec::new());
-    let what = What::Prepare { operation, user, serial: None, data };
-    assert_eq!(login("getSecureChallenge", "").unwrap(), what);
-    for (command, wrong) in [
-        ("authUserRequest", ""),
-        ("authUserRequest", "<push/><challengeKey>0000000042</challengeKey>"),
-        ("authUserRequest", "<requestKey>0000000042</requestKey>"),
-        ("authUserRequest", "<push><dataBody>00</dataBody></push>"),
-        ("getSecureChallenge", "<dataBody>00</dataBody>"),
+    let waits = login("<challengeKey>0000000042</challengeKey>");
+    assert_eq!(waits.unwrap(), What::Await { operation, user, serial, key });
+    for wrong in [
+        "",
+        "<push/><challengeKey>0000000042</challengeKey>",
+        "<requestKey>0000000042</requestKey>",
+        "<push><dataBody>00</dataBody></push>",
     ] {
-        assert!(login(command, wrong).is_err(), "{command} {wrong}");
+        assert!(login(wrong).is_err(), "{wrong}");
     }
 }
 
@@ -356,7 +352,19 @@ fn a_login_is_ended_with_a_code_awaited_by_its_key_or_pushed() {
 fn a_command_of_one_namespace_is_unknown_in_the_other() {
     let login = "<authSignature xmlns='http://www.vasco.com/IdentikeyServer/IdentikeyTypes/\
         Authentication'/>";
-    for unknown in [login, "<sig:authUser/>"] {
+    for unknown in [login, "<sig:authUser/>", "<sig:getSecureChallenge/>"] {
         assert_eq!(find(unknown).unwrap_err(), NotSoap::UnknownCommand, "{unknown}");
     }
+}
+
+/// PHP's `SoapClient` keeps one command of a name, the first of the description.
+#[test]
+fn each_command_has_a_name_of_its_own_and_the_description_has_each_once() {
+    let description = include_str!("../onespan.wsdl");
+    for command in SoapCommand::ALL {
+        let operation = format!("<wsdl:operation name=\"{}\">", command.as_str());
+        // Once in a port type, and once in its binding.
+        assert_eq!(description.matches(&operation).count(), 2, "{operation}");
+    }
+    assert_eq!(description.matches("<wsdl:operation ").count(), 2 * SoapCommand::ALL.len());
 }
