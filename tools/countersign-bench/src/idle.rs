@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::bar::Bar;
 use crate::crowd::Keys;
-use crate::phone::Phone;
+use crate::phone::{LOOK_AFTER_EACH, Phone, look_after};
 use crate::process::Server;
 use crate::restart::{Held, Restart};
 
@@ -19,9 +19,6 @@ use crate::restart::{Held, Restart};
 const BEFORE_PART: usize = 5;
 const DEVICES_MIN: usize = 400;
 const TOGETHER: usize = 32;
-/// Devices that connect before the connected ones answer pings; small enough that no ping is
-/// missed.
-pub(super) const LOOK_AFTER_EACH: usize = 500;
 /// The time after which the memory of handshakes is free again.
 const SETTLING: Duration = Duration::from_secs(2);
 
@@ -100,14 +97,6 @@ async fn connect(
         let mut connected: Vec<_> = connecting.inspect_ok(|_| bar.add(1)).try_collect().await?;
         phones.append(&mut connected);
         look_after(phones).await?;
-    }
-    Ok(())
-}
-
-/// Answers the pings that have arrived.
-pub(super) async fn look_after(phones: &mut [Phone]) -> anyhow::Result<()> {
-    for phone in phones {
-        phone.look_up().await?;
     }
     Ok(())
 }

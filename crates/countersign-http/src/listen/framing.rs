@@ -228,7 +228,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+    use tokio_rustls::server::TlsStream;
+
+    use super::super::stream::ConnectionStream;
     use super::*;
+
+    /// The bytes that hyper read too far are kept beside a connection.
+    const READ_TOO_FAR_BYTES: usize = 32;
+
+    /// Each idle device has one. 1,280 bytes are a size that mimalloc has; the next is 1,536.
+    #[test]
+    fn a_connection_with_tls_fits_into_1280_bytes() {
+        let size = size_of::<WatchedStream<TlsStream<ConnectionStream<TcpStream>>>>();
+        assert!(size + READ_TOO_FAR_BYTES <= 1_280, "{size} bytes");
+    }
 
     const SMUGGLED: &str =
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-length: 4\r\n\r\n";

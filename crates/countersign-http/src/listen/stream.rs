@@ -32,18 +32,24 @@ impl Abort for TcpStream {
 /// that sends and never reads is disconnected as well.
 pub(super) struct ConnectionStream<S> {
     stream: S,
+    /// Boxed: a test holds the size of a connection.
+    state: Box<StreamState>,
+}
+
+/// What a stream needs when its peer does not read, and until it is dropped.
+struct StreamState {
     write_wait: Duration,
     /// Runs while the peer reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Boxed, so that a connection with TLS fits into 1,280 bytes, a size that mimalloc has.
-    _place: Option<Box<ConnectionPermit>>,
+    _place: Option<ConnectionPermit>,
 }
 
 impl<S> ConnectionStream<S> {
     pub(super) fn new(stream: S, place: Option<ConnectionPermit>, write_wait: Duration) -> Self {
         metrics::gauge!("countersign_connections_open").increment(1);
         metrics::counter!("countersign_connections_total").increment(1);
-        Self { stream, write_wait, stalled: None, _place: place.map(Box::new) }
+        let state = StreamState { write_wait, stalled: None, _place: place };
+        Self { stream, state: Box::new(state) }
     }
 
     pub(super) fn inner(&self) -> &S {
@@ -59,18 +65,18 @@ impl<S: Abort> ConnectionStream<S> {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.stalled = None;
+            self.state.stalled = None;
             return written;
         }
-        let wait = self.write_wait;
-        self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        let wait = self.state.write_wait;
+        self.state.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
         self.check(context)?;
         Poll::Pending
     }
 
     /// Fails if the peer has read nothing for too long.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let Some(timer) = &mut self.stalled else { return Ok(()) };
+        let Some(timer) = &mut self.state.stalled else { return Ok(()) };
         if timer.as_mut().poll(context).is_pending() {
             return Ok(());
         }
