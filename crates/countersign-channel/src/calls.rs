@@ -81,7 +81,7 @@ pub(super) async fn set_pin(
     let device = core.read().device(&device_auth.tenant, device_auth.device).await?;
     let device = device.ok_or(Code::Locked)?.value;
     let key = PayloadKey::from(device.payload_key.expose());
-    let plaintext = jwe::open(&key, &device_auth.name, Purpose::Pin, &body.pin)
+    let plaintext = jwe::open(&key, &device_auth.name(), Purpose::Pin, &body.pin)
         .map_err(|_| body::RefusalBody::bad_request("`pin` does not open with the payload key"))
         .map_err(Refused::from)?;
     let change: body::PinChange = read(&plaintext)?;
@@ -124,21 +124,19 @@ pub(super) async fn offers(
             answered(connection, wait, room.core.now());
             return Ok(Json(body::Offers { offers }));
         }
-        tokio::select! {
-            note = timeout(room.core.now().until(until), connection.next()) => match note {
-                Ok(Some(
-                    ConnectionEvent::Offer(_)
-                    | ConnectionEvent::Ended(_)
-                    | ConnectionEvent::DeviceAdded(_)
-                    | ConnectionEvent::Replaced,
-                )) => {}
-                Ok(Some(ConnectionEvent::Locked)) => return Err(Code::Locked.into()),
-                Ok(None) | Err(_) => {
-                    answered(connection, wait, room.core.now());
-                    return Ok(Json(body::Offers { offers }));
-                }
-            },
-            () = room.tasks.until_draining() => return Err(Code::Unavailable.into()),
+        match timeout(room.core.now().until(until), connection.next()).await {
+            Ok(Some(
+                ConnectionEvent::Offer(_)
+                | ConnectionEvent::Ended(_)
+                | ConnectionEvent::DeviceAdded(_)
+                | ConnectionEvent::Replaced,
+            )) => {}
+            Ok(Some(ConnectionEvent::Locked)) => return Err(Code::Locked.into()),
+            Ok(Some(ConnectionEvent::Stopping)) => return Err(Code::Unavailable.into()),
+            Ok(None) | Err(_) => {
+                answered(connection, wait, room.core.now());
+                return Ok(Json(body::Offers { offers }));
+            }
         }
     }
 }
@@ -250,7 +248,7 @@ impl Devices {
         let proof = take.pin_proof.as_ref().map(body::PinProof::as_str);
         let core = &self.0.core;
         let taken = core.take(&who.tenant, who.device, core_id(take.id), proof).await?;
-        Ok(answer::taken(&taken, &who.name))
+        Ok(answer::taken(&taken, &who.name()))
     }
 
     pub(super) async fn finish(

@@ -30,8 +30,15 @@ pub struct AuthenticatedDevice {
     pub tenant: TenantName,
     /// Its number.
     pub device: DeviceId,
+}
+
+impl AuthenticatedDevice {
     /// Tenant and number in the wire's format.
-    pub(super) name: DeviceName,
+    pub(super) fn name(&self) -> DeviceName {
+        let number = countersign_wire::id::DeviceId::new(self.device.number());
+        let name = number.and_then(|number| DeviceName::new(self.tenant.as_str(), number));
+        name.expect("the core's names are valid in the wire's format")
+    }
 }
 
 /// A call of an authenticated device over HTTP.
@@ -106,7 +113,7 @@ impl Devices {
             Unaccepted::Stale => stranger(BadToken::Stale),
             Unaccepted::TooMany => Code::TooMany.into(),
         })?;
-        let device = AuthenticatedDevice { tenant, device, name };
+        let device = AuthenticatedDevice { tenant, device };
         Ok(AuthenticatedCall { device, auth_key: key, body })
     }
 

@@ -116,7 +116,7 @@ fn proved_request(
 ) -> Result<authority::Request, Refused> {
     let statement = KeyStatement {
         tenant: device_auth.tenant.as_str(),
-        subject: Subject::Addition(device_auth.name.device()),
+        subject: Subject::Addition(device_auth.name().device()),
         usage: asked.usage,
         auth_key: device_auth.auth_key.point(),
         csr: &asked.csr,

@@ -15,7 +15,8 @@ mod reader;
 use std::sync::Arc;
 
 pub use commit::{
-    Change, Commit, Committed, Preconditions, RowsMax, StoredMax, TokenKeyChange, TransactionChange,
+    Change, ClientDeletion, Commit, Committed, Preconditions, RowsMax, StoredMax, TokenKeyChange,
+    TransactionChange,
 };
 pub use keys::{CallbackMacs, Keys, Signer};
 pub use ledger::Ledger;

@@ -260,6 +260,11 @@ fn spawn_workers(
     let history = history::work(Arc::clone(core), tasks.clone());
     tasks.spawn("history of refused calls", Criticality::Essential, history);
     tasks.spawn("sweeper", Criticality::Essential, sweep(Arc::clone(core), tasks.clone()));
+    let (notifier, draining) = (core.notifier().clone(), tasks.draining());
+    tasks.spawn("channels", Criticality::Passing, async move {
+        draining.cancelled().await;
+        notifier.stop();
+    });
     let watched = certificate_ends::Watched { certificates: config.certificates.clone(), used };
     let watching = certificate_ends::watch(Arc::clone(core), watched, tasks.clone());
     tasks.spawn("ends of certificates", Criticality::Essential, watching);

@@ -102,8 +102,12 @@ fn of_certificate(why: &CertificateError) -> String {
         CertificateError::NotValidForName => {
             return "its certificate is for another name".to_owned();
         }
-        // The verifier's own error, which has no variant here.
-        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => AN_AUTHORITYS,
+        // The verifier's own errors, which have no variants here.
+        CertificateError::Other(other) => match other.to_string().as_str() {
+            "CaUsedAsEndEntity" => AN_AUTHORITYS,
+            "UnsupportedCriticalExtension" => EXTENSION,
+            _ => return format!("its certificate cannot be used: {why}"),
+        },
         other => return format!("its certificate cannot be used: {other}"),
     };
     sentence.to_owned()

@@ -10,17 +10,15 @@ use tokio::time::sleep;
 
 use crate::bar::Bar;
 use crate::crowd::Keys;
-use crate::phone::Phone;
+use crate::phone::{LOOK_AFTER_EACH, Phone, look_after};
 use crate::process::Server;
 use crate::restart::{Held, Restart};
 
-/// Devices that connect before the first measurement of memory, so that fixed costs of the server
-/// are not counted.
-const BEFORE: usize = 200;
+/// The part of the devices that connect before the first measurement of memory: one in this many.
+/// By then the caches of the ledger's readers are full, which do not grow with the devices.
+const BEFORE_PART: usize = 5;
+const DEVICES_MIN: usize = 400;
 const TOGETHER: usize = 32;
-/// Devices that connect before the connected ones answer pings; small enough that no ping is
-/// missed.
-pub(super) const LOOK_AFTER_EACH: usize = 500;
 /// The time after which the memory of handshakes is free again.
 const SETTLING: Duration = Duration::from_secs(2);
 
@@ -67,15 +65,13 @@ pub(super) async fn measure(
     devices: &[Keys],
     bar: &Bar,
 ) -> anyhow::Result<(Idle, Vec<Phone>)> {
-    ensure!(devices.len() >= 2 * BEFORE, "--idle needs {} devices at least", 2 * BEFORE);
-    let (first, rest) = devices.split_at(BEFORE);
-    let mut phones = connect(server, first, bar).await?;
+    ensure!(devices.len() >= DEVICES_MIN, "--idle needs {DEVICES_MIN} devices at least");
+    let (first, rest) = devices.split_at(devices.len() / BEFORE_PART);
+    let mut phones = Vec::with_capacity(devices.len());
+    connect(server, first, &mut phones, bar).await?;
     sleep(SETTLING).await;
     let before = server.memory()?;
-    for batch in rest.chunks(LOOK_AFTER_EACH) {
-        phones.append(&mut connect(server, batch, bar).await?);
-        look_after(&mut phones).await?;
-    }
+    connect(server, rest, &mut phones, bar).await?;
     sleep(SETTLING).await;
     look_after(&mut phones).await?;
     let after = server.memory()?;
@@ -89,16 +85,18 @@ pub(super) async fn measure(
     Ok((idle, phones))
 }
 
-async fn connect(server: &Server, devices: &[Keys], bar: &Bar) -> anyhow::Result<Vec<Phone>> {
-    let connecting = devices.iter().map(|keys| Phone::connect(&server.target, keys));
-    let connecting = stream::iter(connecting).buffer_unordered(TOGETHER);
-    connecting.inspect_ok(|_| bar.add(1)).try_collect().await
-}
-
-/// Answers the pings that have arrived.
-pub(super) async fn look_after(phones: &mut [Phone]) -> anyhow::Result<()> {
-    for phone in phones {
-        phone.look_up().await?;
+async fn connect(
+    server: &Server,
+    devices: &[Keys],
+    phones: &mut Vec<Phone>,
+    bar: &Bar,
+) -> anyhow::Result<()> {
+    for batch in devices.chunks(LOOK_AFTER_EACH) {
+        let connecting = batch.iter().map(|keys| Phone::connect(&server.target, keys));
+        let connecting = stream::iter(connecting).buffer_unordered(TOGETHER);
+        let mut connected: Vec<_> = connecting.inspect_ok(|_| bar.add(1)).try_collect().await?;
+        phones.append(&mut connected);
+        look_after(phones).await?;
     }
     Ok(())
 }

@@ -23,6 +23,10 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use crate::connect::{Stream, Target};
 use crate::crowd::Keys;
 
+/// Devices that connect before the connected ones answer pings; small enough that no ping is
+/// missed.
+pub(super) const LOOK_AFTER_EACH: usize = 500;
+
 /// A connected device.
 pub(super) struct Phone {
     socket: WebSocketStream<Stream>,
@@ -125,4 +129,12 @@ impl Phone {
             }
         }
     }
+}
+
+/// Answers the pings that have arrived.
+pub(super) async fn look_after(phones: &mut [Phone]) -> anyhow::Result<()> {
+    for phone in phones {
+        phone.look_up().await?;
+    }
+    Ok(())
 }

@@ -15,9 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::bar::Bar;
 use crate::crowd::{Crowd, Keys};
 use crate::http_connection::HttpConnection;
-use crate::idle::{LOOK_AFTER_EACH, look_after};
 use crate::kobil::{HELD_LONG, Kobil};
-use crate::phone::Phone;
+use crate::phone::{LOOK_AFTER_EACH, Phone, look_after};
 use crate::process::Server;
 use crate::task::Tasks;
 
@@ -115,12 +114,13 @@ pub(super) async fn reconnect(
         }
     }
     let (elapsed, cpu) = (began.elapsed(), server.cpu()?.saturating_sub(before));
+    let count = f64::from(u32::try_from(devices.len())?);
     Ok(Restart {
         seconds_until_listening: until_listening.as_secs_f64(),
         seconds_until_half_are_back: half.as_secs_f64(),
         seconds_until_all_are_back: elapsed.as_secs_f64(),
         tries,
-        server_cpu_microseconds_per_device: cpu.as_secs_f64() * 1e6 / devices.len() as f64,
+        server_cpu_microseconds_per_device: cpu.as_secs_f64() * 1e6 / count,
         server_rss_bytes: server.memory()?,
     })
 }

@@ -11,7 +11,9 @@ use crate::event::{Actor, EventKind, NewEvent, Subject};
 use crate::id::{ApiKeyId, ClientId, TenantName};
 use crate::key::{PublicKey, StoredKey};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, TokenKeyChange};
+use crate::port::{
+    Change, ClientDeletion, Clock, Committed, Entropy, Ledger, Notifier, TokenKeyChange,
+};
 use crate::refusal::{AdminError, AdminRefusal, Error, Fault};
 use crate::role::Roles;
 use crate::tenant::{Account, ApiKey, Client, ClientSecret, CredentialState};
@@ -140,12 +142,25 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         id: &ClientId,
     ) -> Result<(), AdminError> {
+        self.remove_client(actor, tenant, id, false).await
+    }
+
+    /// Deletes a client, or one of a locked tenant only. If it is refused as unknown, the tenant
+    /// may also have been unlocked.
+    pub(super) async fn remove_client(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        id: &ClientId,
+        only_of_locked: bool,
+    ) -> Result<(), AdminError> {
         let found = self.store.read().client(tenant, id).await?;
         let name = found.ok_or(AdminRefusal::UnknownClient)?.value.name;
         let subject = Subject::Client(id.clone());
         let details = vec![("name", name)];
         let event = self.event(tenant, EventKind::ClientDeleted, actor, subject, details);
-        let change = Change::DeleteClient { tenant: tenant.clone(), client: id.clone() };
+        let (of, client) = (tenant.clone(), id.clone());
+        let change = Change::DeleteClient(ClientDeletion { tenant: of, client, only_of_locked });
         // First, so that the client can start no further transaction.
         if self.commit(change, vec![event]).await? != Committed::Written {
             return Err(AdminRefusal::UnknownClient.into());

@@ -56,7 +56,8 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// that was interrupted is continued by the next one.
     ///
     /// # Errors
-    /// Refuses an unknown tenant, one that is not locked, and one that was deleted already.
+    /// Refuses an unknown tenant, one that is not locked, and one that was deleted already. If the
+    /// tenant is unlocked meanwhile, nothing more is deleted: each commit that deletes checks it.
     pub async fn delete_tenant(
         &self,
         actor: &Actor,
@@ -103,9 +104,14 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 return Ok(());
             }
             for client in clients {
+                let found = self.store.read().tenant(tenant).await?;
+                if found.is_some_and(|found| found.state == TenantState::Active) {
+                    return Err(AdminRefusal::NotLocked.into());
+                }
                 self.cancel_all_of(actor, tenant, &client.id).await?;
-                match self.delete_client(actor, tenant, &client.id).await {
-                    // Another operator may have deleted it meanwhile.
+                match self.remove_client(actor, tenant, &client.id, true).await {
+                    // Another operator may have deleted it meanwhile, or have unlocked the tenant,
+                    // which the next client's turn finds.
                     Ok(()) | Err(AdminError::Refused(AdminRefusal::UnknownClient)) => {}
                     Err(error) => return Err(error),
                 }

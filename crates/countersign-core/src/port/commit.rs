@@ -117,12 +117,7 @@ pub enum Change {
         expected: u32,
     },
     /// Removes a client and its callback keys. Its transactions stay. The name is free again.
-    DeleteClient {
-        /// The tenant.
-        tenant: TenantName,
-        /// The client.
-        client: ClientId,
-    },
+    DeleteClient(ClientDeletion),
     /// Begins to sign a client's callbacks with a new key as well as the present one. It is stale
     /// if two keys sign already.
     RotateCallbackKey {
@@ -284,7 +279,7 @@ impl Change {
             Self::ReplaceTokenKey(_) => "replacing a tenant's token key",
             Self::CreateClient { .. } => "creating a client",
             Self::ChangeClient { .. } => "changing a client",
-            Self::DeleteClient { .. } => "deleting a client",
+            Self::DeleteClient(_) => "deleting a client",
             Self::RotateCallbackKey { .. } => "rotating a client's callback key",
             Self::RetireCallbackKey { .. } => "retiring a client's callback key",
             Self::CreateApiKey(_) => "creating an API key",
@@ -304,6 +299,17 @@ impl Change {
             Self::Nothing => "recording an event",
         }
     }
+}
+
+/// A client to delete.
+#[derive(Clone, Debug)]
+pub struct ClientDeletion {
+    /// The tenant.
+    pub tenant: TenantName,
+    /// The client.
+    pub client: ClientId,
+    /// Whether the deletion is stale unless the tenant is locked.
+    pub only_of_locked: bool,
 }
 
 /// Another key for a tenant's access tokens.

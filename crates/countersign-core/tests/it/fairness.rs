@@ -262,12 +262,12 @@ impl World {
     fn claim(&mut self) {
         let (capacity, now) = (self.calls.capacity().clone(), Timestamp(self.now));
         let after = self.after.take();
-        let mut due = Due(self);
-        let selected = pin!(selection::select(&mut due, capacity, after, now));
-        let Poll::Ready(Ok(selected)) = selected.poll(&mut Context::from_waker(Waker::noop()))
-        else {
-            unreachable!("nothing waits")
+        let selected = {
+            let mut due = Due(self);
+            let selected = pin!(selection::select(&mut due, capacity, after, now));
+            selected.poll(&mut Context::from_waker(Waker::noop()))
         };
+        let Poll::Ready(Ok(selected)) = selected else { unreachable!("nothing waits") };
         self.after = selected.resume;
         let of = |number: &u64| &self.endpoints[self.rows[number].endpoint].destination;
         let destinations = selected.found.iter().map(of);

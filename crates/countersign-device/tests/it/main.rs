@@ -6,5 +6,6 @@
 mod device;
 mod document;
 mod fake;
+mod handshakes;
 mod life;
 mod site;

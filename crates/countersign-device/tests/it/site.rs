@@ -62,7 +62,7 @@ impl Authority {
 /// A certificate and its key.
 pub(crate) struct Certified {
     pub(crate) der: Vec<u8>,
-    key: KeyPair,
+    pub(crate) key: KeyPair,
 }
 
 impl Certified {

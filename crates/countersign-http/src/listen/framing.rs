@@ -42,12 +42,23 @@ impl TwoLengths {
 /// A stream whose reads are watched.
 pub(super) struct WatchedStream<S> {
     stream: S,
-    framing: Framing,
+    /// `None` from a part on that is not followed, as in a WebSocket.
+    framing: Option<Box<Framing>>,
 }
 
 impl<S> WatchedStream<S> {
     pub(super) fn new(stream: S, found: Arc<TwoLengths>) -> Self {
-        Self { stream, framing: Framing { part: Part::Head, partial: Vec::new(), heads: 0, found } }
+        let framing = Framing { part: Part::Head, partial: Vec::new(), heads: 0, found };
+        Self { stream, framing: Some(Box::new(framing)) }
+    }
+
+    /// Follows bytes that were read.
+    fn watch(&mut self, bytes: &[u8]) {
+        let Some(framing) = &mut self.framing else { return };
+        framing.read(bytes);
+        if matches!(framing.part, Part::Unknown | Part::Refused) {
+            self.framing = None;
+        }
     }
 }
 
@@ -180,7 +191,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         // An error or a pending read has filled nothing.
-        self.framing.read(&buffer.filled()[before..]);
+        self.watch(&buffer.filled()[before..]);
         read
     }
 }
@@ -217,7 +228,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+    use tokio_rustls::server::TlsStream;
+
+    use super::super::stream::ConnectionStream;
     use super::*;
+
+    /// The bytes that hyper read too far are kept beside a connection.
+    const READ_TOO_FAR_BYTES: usize = 32;
+
+    /// Each idle device has one. 1,280 bytes are a size that mimalloc has; the next is 1,536.
+    #[test]
+    fn a_connection_with_tls_fits_into_1280_bytes() {
+        let size = size_of::<WatchedStream<TlsStream<ConnectionStream<TcpStream>>>>();
+        assert!(size + READ_TOO_FAR_BYTES <= 1_280, "{size} bytes");
+    }
 
     const SMUGGLED: &str =
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-length: 4\r\n\r\n";
@@ -226,7 +251,7 @@ mod tests {
     fn first(text: &str, size: usize) -> Option<u64> {
         let found = TwoLengths::new();
         let mut stream = WatchedStream::new((), Arc::clone(&found));
-        text.as_bytes().chunks(size).for_each(|piece| stream.framing.read(piece));
+        text.as_bytes().chunks(size).for_each(|piece| stream.watch(piece));
         let first = found.first.load(Ordering::Acquire);
         (first != u64::MAX).then_some(first)
     }
@@ -271,11 +296,21 @@ mod tests {
     #[test]
     fn a_head_without_end_is_not_kept() {
         let mut stream = WatchedStream::new((), TwoLengths::new());
-        stream.framing.read(b"GET / HTTP/1.1\r\n");
+        stream.watch(b"GET / HTTP/1.1\r\n");
         for _ in 0..HEADER_BYTES_MAX {
-            stream.framing.read(b"x: y\r\n");
+            stream.watch(b"x: y\r\n");
         }
-        assert_eq!((stream.framing.part, stream.framing.partial.len()), (Part::Unknown, 0));
+        assert!(stream.framing.is_none());
+    }
+
+    #[test]
+    fn a_web_socket_is_not_followed_beyond_its_first_byte() {
+        let mut stream = WatchedStream::new((), TwoLengths::new());
+        stream.watch(b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+        assert!(stream.framing.is_some());
+        // A masked text frame (RFC 6455, section 5.2).
+        stream.watch(&[0x81]);
+        assert!(stream.framing.is_none());
     }
 
     #[test]

@@ -32,6 +32,12 @@ impl Abort for TcpStream {
 /// that sends and never reads is disconnected as well.
 pub(super) struct ConnectionStream<S> {
     stream: S,
+    /// Boxed: a test holds the size of a connection.
+    state: Box<StreamState>,
+}
+
+/// What a stream needs when its peer does not read, and until it is dropped.
+struct StreamState {
     write_wait: Duration,
     /// Runs while the peer reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -42,7 +48,8 @@ impl<S> ConnectionStream<S> {
     pub(super) fn new(stream: S, place: Option<ConnectionPermit>, write_wait: Duration) -> Self {
         metrics::gauge!("countersign_connections_open").increment(1);
         metrics::counter!("countersign_connections_total").increment(1);
-        Self { stream, write_wait, stalled: None, _place: place }
+        let state = StreamState { write_wait, stalled: None, _place: place };
+        Self { stream, state: Box::new(state) }
     }
 
     pub(super) fn inner(&self) -> &S {
@@ -58,18 +65,18 @@ impl<S: Abort> ConnectionStream<S> {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.stalled = None;
+            self.state.stalled = None;
             return written;
         }
-        let wait = self.write_wait;
-        self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        let wait = self.state.write_wait;
+        self.state.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
         self.check(context)?;
         Poll::Pending
     }
 
     /// Fails if the peer has read nothing for too long.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let Some(timer) = &mut self.stalled else { return Ok(()) };
+        let Some(timer) = &mut self.state.stalled else { return Ok(()) };
         if timer.as_mut().poll(context).is_pending() {
             return Ok(());
         }

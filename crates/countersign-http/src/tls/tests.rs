@@ -100,7 +100,7 @@ fn the_end_is_that_of_the_certificate_in_use_and_of_no_other_in_its_file() {
     let data = tempfile::tempdir().unwrap();
     let (certificate, key) = (data.path().join("chain.pem"), data.path().join("server.key"));
     let config = with_files(&certificate, &key);
-    let start = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let start = UNIX_EPOCH + 20_000 * DAY;
     // The server's certificate, with an authority's behind it that ends at another time.
     let write = |end: SystemTime| {
         let of = |end: SystemTime| {
@@ -117,14 +117,14 @@ fn the_end_is_that_of_the_certificate_in_use_and_of_no_other_in_its_file() {
     let seconds = |certificates: &Certificates| certificates.end().unwrap().seconds();
     write(start + 3 * DAY);
     let certificates = Certificates::load(&config, data.path(), start).unwrap().unwrap();
-    assert_eq!(seconds(&certificates), 1_800_000_000 + 3 * 86_400);
+    assert_eq!(seconds(&certificates), 20_003 * 86_400);
     write(start + 9 * DAY);
-    assert_eq!(seconds(&certificates), 1_800_000_000 + 3 * 86_400, "it is not read yet");
+    assert_eq!(seconds(&certificates), 20_003 * 86_400, "it is not read yet");
     certificates.reload(&config, data.path(), start).unwrap();
-    assert_eq!(seconds(&certificates), 1_800_000_000 + 9 * 86_400);
+    assert_eq!(seconds(&certificates), 20_009 * 86_400);
     fs::write(&certificate, "no certificate").unwrap();
     certificates.reload(&config, data.path(), start).unwrap_err();
-    assert_eq!(seconds(&certificates), 1_800_000_000 + 9 * 86_400, "it cannot be used");
+    assert_eq!(seconds(&certificates), 20_009 * 86_400, "it cannot be used");
 }
 
 #[test]

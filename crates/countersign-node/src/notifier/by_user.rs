@@ -18,6 +18,8 @@ pub(super) type UserKey = (TenantName, UserName);
 pub(super) struct ConnectionsByUser {
     users: HashMap<UserKey, Vec<Connected>>,
     count: usize,
+    /// Whether the server is stopping.
+    is_stopping: bool,
 }
 
 /// A connection, as its senders see it.
@@ -49,8 +51,21 @@ impl ConnectionsByUser {
             let _ = by_user.remove(at).notes.send(ConnectionEvent::Replaced);
             self.count -= 1;
         }
+        if self.is_stopping {
+            // The queue is new, so it has room.
+            let _ = line.notes.send(ConnectionEvent::Stopping);
+        }
         by_user.push(line);
         self.count += 1;
+    }
+
+    /// Tells all connections that the server is stopping, and each that joins from now on.
+    pub(super) fn stop(&mut self) {
+        self.is_stopping = true;
+        for line in self.users.values().flatten() {
+            // If the queue is full, the connection is closed when it has read that much.
+            let _ = line.notes.send(ConnectionEvent::Stopping);
+        }
     }
 
     /// Removes a connection, if it is still registered.

@@ -88,6 +88,8 @@ pub enum ConnectionEvent {
     Replaced,
     /// The tenant, the user or the device was locked, logged out or deleted.
     Locked,
+    /// The server is stopping.
+    Stopping,
 }
 
 impl ConnectionEvent {
@@ -98,7 +100,9 @@ impl ConnectionEvent {
                 one.spec.id == other.spec.id
             }
             (Self::DeviceAdded(one), Self::DeviceAdded(other)) => one.id == other.id,
-            (Self::Replaced, Self::Replaced) | (Self::Locked, Self::Locked) => true,
+            (Self::Replaced, Self::Replaced)
+            | (Self::Locked, Self::Locked)
+            | (Self::Stopping, Self::Stopping) => true,
             _ => false,
         }
     }
@@ -164,6 +168,12 @@ impl LocalNotifier {
         self.0.by_user.lock().join(user.clone(), line);
         self.0.note_presence(&user);
         Connection { connections: Arc::clone(&self.0), user, device, number, notes }
+    }
+
+    /// Tells all connections that the server is stopping, and each that is opened from now on. So
+    /// an idle connection waits for the notifier alone.
+    pub fn stop(&self) {
+        self.0.by_user.lock().stop();
     }
 
     /// When a device last connected to this node, if the node remembers it.
@@ -438,6 +448,7 @@ impl Drop for EndWaiter {
 #[cfg(test)]
 mod tests {
     use countersign_core::limits::POLL_GAP_MAX;
+    use futures_util::FutureExt as _;
 
     use super::*;
 
@@ -491,6 +502,19 @@ mod tests {
         assert!(connections.online(&beta, &jane, &Recipients::Any, Timestamp(5)));
         drop((theirs, other));
         assert_eq!(connections.counts(), (0, 0));
+    }
+
+    #[test]
+    fn a_connection_hears_that_the_server_stops_and_so_does_one_that_comes_later() {
+        let connections = LocalNotifier::new(2);
+        let mut before = connect(&connections, "jane", 1, 5);
+        connections.stop();
+        let mut later = connect(&connections, "joe", 2, 5);
+        for one in [&mut before, &mut later] {
+            let heard = one.next().now_or_never();
+            assert!(matches!(heard, Some(Some(ConnectionEvent::Stopping))), "{heard:?}");
+        }
+        assert_eq!(connections.counts(), (2, 0), "they are connected until they close");
     }
 
     #[test]

@@ -377,7 +377,15 @@ CREATE INDEX presence_by_node ON presence (node);
 CREATE TABLE ledger (
     the_only_one BIGINT NOT NULL PRIMARY KEY CHECK (the_only_one = 1),
     application  TEXT COLLATE "C" NOT NULL, -- countersign
-    version      BIGINT NOT NULL  -- the schema's number; the migrations are numbered from 1
+    version      BIGINT NOT NULL,  -- the schema's number; the migrations are numbered from 1
+    master_key   BYTEA             -- the id of the master key of the node that came first
+);
+
+-- Work that one node does for all, such as ending transactions whose time is over.
+CREATE TABLE leases (
+    work   TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    holder BYTEA  NOT NULL, -- 16 random bytes of a process
+    until  BIGINT NOT NULL  -- by the clock of the database
 );
 
 -- Changes of tenants, clients, keys and domains are made one at a time: each locks this row.

@@ -57,7 +57,7 @@ impl Tables {
                 Ok(self.retire_callback_key(tenant, client))
             }
             Change::ChangeClient { client, expected } => Ok(self.change_client(&client, expected)),
-            Change::DeleteClient { tenant, client } => Ok(self.delete_client(tenant, client)),
+            Change::DeleteClient(old) => Ok(self.delete_client(old)),
             Change::DistrustRoot { tenant, root } => Ok(self.distrust(&tenant, &root)),
             Change::AddDomain(new) => self.add_domain(new),
             Change::RemoveDomain(old) => Ok(self.remove_domain(&old)),

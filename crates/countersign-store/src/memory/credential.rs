@@ -1,7 +1,7 @@
 //! Changes of credentials, in memory: clients, API keys, token keys and trusted roots.
 
-use countersign_core::id::{ApiKeyId, ClientId, TenantName};
-use countersign_core::port::{Committed, SigningRole, TokenKeyChange};
+use countersign_core::id::{ApiKeyId, TenantName};
+use countersign_core::port::{ClientDeletion, Committed, SigningRole, TokenKeyChange};
 use countersign_core::tenant::{Client, CredentialState};
 
 use super::Tables;
@@ -30,8 +30,11 @@ impl Tables {
         }
     }
 
-    pub(super) fn delete_client(&mut self, tenant: TenantName, client: ClientId) -> Committed {
-        let place = (tenant, client);
+    pub(super) fn delete_client(&mut self, old: ClientDeletion) -> Committed {
+        if old.only_of_locked && !self.tenant_is_locked(&old.tenant) {
+            return Committed::Stale;
+        }
+        let place = (old.tenant, old.client);
         self.callback_keys.remove(&place);
         written_if(self.clients.remove(&place).is_some())
     }

@@ -122,6 +122,12 @@ pub enum PostgresError {
     /// The master key cannot be used.
     #[error(transparent)]
     MasterKey(#[from] crate::MasterKeyError),
+    /// Another node has begun this ledger with another master key.
+    #[error(
+        "{}: another node began this ledger with another master key: give all nodes of a fleet the \
+         same file, or this fleet a schema of its own (store.schema)", .0.display()
+    )]
+    OtherMasterKey(PathBuf),
     /// Any other failure.
     #[error("the database: {0}")]
     Failed(String),

@@ -17,6 +17,7 @@ mod connection;
 pub(crate) mod error;
 mod fleet;
 mod health;
+mod lease;
 mod pool;
 mod presence;
 mod schema;
@@ -51,9 +52,10 @@ use crate::master_key::{MasterKeyError, MasterKeys};
 use crate::seal::MasterKeyId;
 use crate::sql::change::PreparedCommit;
 use crate::sql::error::StoreError;
+use crate::sql::value::values;
 use crate::sql::{
-    activation, client, delivery, domain, event, evidence, identity, key, private_key, read,
-    sealed, snapshot, tenant, transaction, user,
+    Sql as _, activation, client, delivery, domain, event, evidence, identity, key, private_key,
+    read, sealed, snapshot, tenant, transaction, user,
 };
 
 pub use address::{PostgresError, PostgresLocation};
@@ -73,6 +75,8 @@ use writer::{Answer, Work, Writers};
 pub struct Postgres(Arc<Parts>);
 
 struct Parts {
+    /// Names this process in leases.
+    holder: [u8; 16],
     keys: MasterKeys,
     fleet: Fleet,
     pool: Pool,
@@ -105,7 +109,10 @@ impl Postgres {
         let pool = Pool::new(Arc::clone(&address), Arc::clone(&health), location.connections_max);
         let writers = Writers::start(&address, &health);
         let fleet = Fleet { address };
-        Ok(Self(Arc::new(Parts { keys, fleet, pool, writers })))
+        let mut holder = [0; 16];
+        aws_lc_rs::rand::fill(&mut holder)
+            .map_err(|_| PostgresError::Failed("the system gives no random numbers".into()))?;
+        Ok(Self(Arc::new(Parts { holder, keys, fleet, pool, writers })))
     }
 
     pub(crate) async fn close(&self) {
@@ -251,6 +258,16 @@ async fn open_keys(sql: &Connection, path: &Path) -> Result<MasterKeys, Postgres
     if let Some(tenant) = private_key::shut(sql, &keys).await.map_err(failed)? {
         return Err(MasterKeyError::Other { path: path.into(), tenant }.into());
     }
+    if !is_sealed {
+        // Nothing is sealed yet that could show that two nodes have different keys.
+        const MARK: &str = "UPDATE ledger SET master_key = ?1 WHERE master_key IS NULL";
+        const MARKED: &str = "SELECT master_key FROM ledger";
+        sql.execute(MARK, values![ring.newest().0]).await.map_err(failed)?;
+        let first: Vec<u8> = sql.value(MARKED, &[]).await.map_err(failed)?;
+        if !ring.ids().any(|id| id.0[..] == first[..]) {
+            return Err(PostgresError::OtherMasterKey(path.into()));
+        }
+    }
     Ok(keys)
 }
 
@@ -386,7 +403,15 @@ impl Ledger for Postgres {
 
     async fn due(&self, now: Timestamp, limit: u16) -> Result<Due, Fault> {
         let doing = "finding transactions that are due";
-        self.read(doing, async |sql: &Connection| transaction::due(sql, now, limit).await).await
+        let find = async |sql: &Connection| {
+            // One node ends them for all. The others look again at their next turn.
+            if lease::take(sql, "ending transactions", &self.0.holder).await? {
+                transaction::due(sql, now, limit).await
+            } else {
+                Ok(Due::default())
+            }
+        };
+        self.read(doing, find).await
     }
 
     async fn certificate_ends(

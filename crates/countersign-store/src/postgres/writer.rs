@@ -164,15 +164,13 @@ impl Writer {
     /// Everything that waits: at least one unit, and at most one about each user.
     async fn next_batch(&mut self) -> Option<Vec<Unit>> {
         let mut taken = std::mem::take(&mut self.deferred);
-        {
+        if taken.is_empty() {
             let mut waiting = self.waiting.lock().await;
-            if taken.is_empty() {
-                taken.push_back(waiting.recv().await?);
-            }
-            while taken.len() < COMMITS_PER_SYNC_MAX {
-                let Ok(unit) = waiting.try_recv() else { break };
-                taken.push_back(unit);
-            }
+            taken.push_back(waiting.recv().await?);
+            take_more(&mut taken, &mut waiting);
+        } else if let Ok(mut waiting) = self.waiting.try_lock() {
+            // Otherwise the other writer waits for what comes next.
+            take_more(&mut taken, &mut waiting);
         }
         let (mut batch, mut users) = (Vec::with_capacity(taken.len()), HashSet::new());
         for unit in taken {
@@ -262,6 +260,14 @@ impl Writer {
             self.connection = Some(self.address.connect(None).await?);
         }
         Ok(self.connection.as_ref().expect("it was just set"))
+    }
+}
+
+/// Takes what waits, as far as it fits into a batch.
+fn take_more(taken: &mut VecDeque<Unit>, waiting: &mut mpsc::Receiver<Unit>) {
+    while taken.len() < COMMITS_PER_SYNC_MAX {
+        let Ok(unit) = waiting.try_recv() else { break };
+        taken.push_back(unit);
     }
 }
 

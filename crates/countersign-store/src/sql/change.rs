@@ -6,7 +6,9 @@ use countersign_core::device::Device;
 use countersign_core::id::{
     ApiKeyId, ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserId, UserName,
 };
-use countersign_core::port::{Change, Commit, Committed, StoredKey, TokenKeyChange};
+use countersign_core::port::{
+    Change, ClientDeletion, Commit, Committed, StoredKey, TokenKeyChange,
+};
 use countersign_core::tenant::{ApiKey, Client, CredentialState, TenantDomain, TenantState};
 use countersign_core::time::Timestamp;
 use countersign_core::user::LockState;
@@ -39,7 +41,7 @@ enum PreparedChange {
     ReplaceTokenKey(Box<TokenKeyChange>),
     CreateClient(client::Row),
     ChangeClient(Box<Client>, u32),
-    DeleteClient(TenantName, ClientId),
+    DeleteClient(ClientDeletion),
     RotateCallbackKey(TenantName, ClientId, StoredKey),
     RetireCallbackKey(TenantName, ClientId),
     CreateApiKey(ApiKey),
@@ -174,7 +176,7 @@ impl PreparedChange {
                 Self::CreateClient(client::Row { client: *client, callback_key })
             }
             Change::ChangeClient { client, expected } => Self::ChangeClient(client, expected),
-            Change::DeleteClient { tenant, client } => Self::DeleteClient(tenant, client),
+            Change::DeleteClient(old) => Self::DeleteClient(old),
             Change::RotateCallbackKey { tenant, client, key } => {
                 Self::RotateCallbackKey(tenant, client, key)
             }
@@ -236,7 +238,7 @@ impl PreparedChange {
             Self::ReplaceTokenKey(change) => tenant::replace_token_key(sql, change).await,
             Self::CreateClient(row) => row.insert(sql).await,
             Self::ChangeClient(client, expected) => client::change(sql, client, *expected).await,
-            Self::DeleteClient(tenant, client) => client::delete(sql, tenant, client).await,
+            Self::DeleteClient(old) => client::delete(sql, old).await,
             Self::RotateCallbackKey(tenant, client, key) => {
                 private_key::rotate_callback_key(sql, tenant, client, key).await
             }

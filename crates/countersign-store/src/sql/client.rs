@@ -1,7 +1,9 @@
 //! Rows of clients. Their callback keys are in `private_key.rs`.
 
 use countersign_core::id::{ClientId, TenantName};
-use countersign_core::port::{Committed, Listed, Page, StoredKey, TokenKeys, Versioned};
+use countersign_core::port::{
+    ClientDeletion, Committed, Listed, Page, StoredKey, TokenKeys, Versioned,
+};
 use countersign_core::role::{Role, Roles};
 use countersign_core::tenant::{Account, Client, ClientSecret, CredentialState, PasswordGrant};
 
@@ -98,17 +100,12 @@ pub(crate) async fn change(
 }
 
 /// Removes a client; the ledger removes its callback keys with it.
-pub(crate) async fn delete(
-    sql: &impl Sql,
-    tenant: &TenantName,
-    id: &ClientId,
-) -> Result<Committed, StoreError> {
-    let gone = sql
-        .execute(
-            "DELETE FROM clients WHERE tenant = ?1 AND id = ?2",
-            values![tenant.as_str(), id.as_str()],
-        )
-        .await?;
+pub(crate) async fn delete(sql: &impl Sql, old: &ClientDeletion) -> Result<Committed, StoreError> {
+    let delete = "DELETE FROM clients
+        WHERE tenant = ?1 AND id = ?2 AND (CAST(?3 AS BIGINT) = 0 OR EXISTS
+              (SELECT 1 FROM tenants WHERE name = ?1 AND state <> 'active'))";
+    let (tenant, id) = (old.tenant.as_str(), old.client.as_str());
+    let gone = sql.execute(delete, values![tenant, id, old.only_of_locked]).await?;
     Ok(if gone == 1 { Committed::Written } else { Committed::Stale })
 }
 

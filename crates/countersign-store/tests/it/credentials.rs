@@ -4,8 +4,8 @@
 use countersign_core::id::{ApiKeyId, ClientId, TenantName};
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{
-    Change, Committed, Keys as _, Ledger as _, Page, Signer as _, SigningRole, TokenKeyChange,
-    TokenKeys,
+    Change, ClientDeletion, Committed, Keys as _, Ledger as _, Page, Signer as _, SigningRole,
+    TokenKeyChange, TokenKeys,
 };
 use countersign_core::role::{Role, Roles};
 use countersign_core::tenant::{
@@ -92,7 +92,12 @@ async fn a_deleted_client_is_found_nowhere_and_leaves_its_name() {
         populate(&store).await;
         create_client(&store, client("acme", "shop", "Shop")).await.0.unwrap();
         create_client(&store, client("beta", "shop", "Shop")).await.0.unwrap();
-        let delete = || Change::DeleteClient { tenant: acme(), client: id("shop") };
+        let delete_if = |only_of_locked| {
+            let (tenant, client) = (acme(), id("shop"));
+            Change::DeleteClient(ClientDeletion { tenant, client, only_of_locked })
+        };
+        let delete = || delete_if(false);
+        assert_eq!(change(&store, delete_if(true)).await, Committed::Stale, "it is not locked");
         let found = store.read().token_holder(&acme(), &id("shop")).await.unwrap().unwrap();
         let tenant = store.read().tenant(&acme()).await.unwrap().unwrap();
         assert_eq!((found.0.name.as_str(), found.1), ("Shop", tenant.token_keys));

@@ -5,6 +5,7 @@
 mod certificates;
 mod contract;
 mod credentials;
+mod database;
 mod deliveries;
 mod domains;
 mod events;

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use countersign_core::device::{Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{IdentityKey, NewIdentity};
 use countersign_core::id::IdentityId;
-use countersign_core::port::Ledger as _;
+use countersign_core::port::{Change, Commit, Committed, Ledger as _};
 use countersign_core::push::Push;
-use countersign_core::refusal::{ActorRefusal, DeviceError, DeviceRefusal, Fault, StartRefusal};
-use countersign_core::tenant::Tenant;
+use countersign_core::refusal::{
+    ActorRefusal, AdminRefusal, DeviceError, DeviceRefusal, Fault, StartRefusal,
+};
+use countersign_core::tenant::{Tenant, TenantState};
 use countersign_core::transaction::{Decline, Event, Outcome};
 use countersign_core::user::{Lock, LockState};
 use countersign_proof::raw::Hash;
@@ -135,6 +137,34 @@ impl Interference for DuringCall {
     async fn after(&self, _: Call) -> Result<(), Fault> {
         Ok(())
     }
+}
+
+#[test]
+fn a_tenant_that_is_unlocked_while_it_is_deleted_keeps_its_clients() {
+    let between = DuringCall::default();
+    everywhere_with(
+        || between.clone(),
+        async |fixture: Fixture<DuringCall>| {
+            let tenant = &acme().tenant;
+            fixture.engine.set_tenant_lock(OPERATOR, tenant, true).await.unwrap();
+            let (store, then) = (fixture.store.clone(), between.clone());
+            // The first commit says that the deletion begins, and the second one deletes a client.
+            between.plan(move || async move { then.plan(move || unlock_tenant(store)) });
+            let deleted = fixture.engine.delete_tenant(OPERATOR, tenant, true).await;
+            assert!(between.is_done());
+            assert_eq!(refusal(deleted), AdminRefusal::NotLocked);
+            let client = fixture.store.read().client(tenant, &acme().client).await.unwrap();
+            assert!(!client.expect("it is kept").value.tenant_locked);
+            fixture.start(fixture.request()).await;
+        },
+    );
+}
+
+async fn unlock_tenant(store: Store) {
+    let (expected, state) = (TenantState::Locked, TenantState::Active);
+    let change = Change::SetTenantState { tenant: acme().tenant.clone(), expected, state };
+    let commit = Commit { change, events: Vec::new() };
+    assert_eq!(store.commit(commit).await.unwrap(), Committed::Written);
 }
 
 /// Locks jane, with acknowledgement, while her first phone is about to end its transaction.
