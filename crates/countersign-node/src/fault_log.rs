@@ -6,10 +6,11 @@ use std::iter;
 use std::time::{Duration, Instant};
 
 use countersign_core::Fault;
+use metrics::Counter;
 use parking_lot::Mutex;
 use tracing::error;
 
-use crate::{clock, history};
+use crate::clock;
 
 /// The interval in which the same fault is logged once.
 const SAME_EVERY: Duration = Duration::from_secs(10);
@@ -19,12 +20,21 @@ const REMEMBERED_MAX: usize = 256;
 /// What was logged lately: for each fault, when, and how often it came since.
 static LATELY: Mutex<Option<HashMap<String, (Instant, u64)>>> = Mutex::new(None);
 
+/// Counts no fault yet, so that the metric exists.
+pub(crate) fn register() {
+    faults().increment(0);
+}
+
+fn faults() -> Counter {
+    metrics::counter!("countersign_faults_total")
+}
+
 /// Logs a fault with all its causes, at the edge. The same fault is logged once in ten seconds.
 pub fn log(fault: &Fault) {
     let source = core::error::Error::source(fault);
     let causes = iter::successors(source, |cause: &&dyn core::error::Error| (*cause).source());
     let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    history::faulted();
+    faults().increment(1);
     let mut lately = LATELY.lock();
     let before =
         note(lately.get_or_insert_default(), format!("{fault}: {cause}"), clock::running());

@@ -18,8 +18,9 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use crate::Core;
+use crate::fault_log::{self, log};
 use crate::task::Shutdown;
-use crate::{Core, log};
 
 /// The refused calls that wait to be recorded. Beyond that they are counted only.
 const REFUSALS_QUEUED_MAX: usize = 256;
@@ -38,7 +39,6 @@ struct Counters {
     events: Vec<Counter>,
     /// By the position of the outcome in [`Outcome::ALL`].
     ended: Vec<Counter>,
-    faults: Counter,
 }
 
 impl Counters {
@@ -51,7 +51,6 @@ impl Counters {
         Self {
             events: EventKind::ALL.iter().map(event).collect(),
             ended: Outcome::ALL.iter().map(ended).collect(),
-            faults: metrics::counter!("countersign_faults_total"),
         }
     }
 
@@ -65,6 +64,7 @@ impl Counters {
 /// Makes the counters of events, so that they are exposed before the first event.
 pub fn prepare() {
     LazyLock::force(&COUNTERS);
+    fault_log::register();
 }
 
 /// Counts the events of a commit, and logs those that are not frequent.
@@ -146,11 +146,6 @@ pub fn counted<R: Refusal>(error: &Error<R>) {
     if let Error::Refused(refusal) = error {
         refused(refusal);
     }
-}
-
-/// Counts a fault.
-pub(crate) fn faulted() {
-    COUNTERS.faults.increment(1);
 }
 
 /// The refused calls that are to be recorded.

@@ -6,6 +6,7 @@ mod certificate_ends;
 mod cli;
 mod dialects;
 mod exposition;
+mod ledger_location;
 mod observe;
 mod open_files;
 mod operator_events;

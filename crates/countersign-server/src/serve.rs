@@ -22,16 +22,16 @@ use countersign_core::Fault;
 use countersign_core::engine::{Engine, Policy};
 
 use countersign_core::limits::SWEEP_MAX;
-use countersign_core::port::Clock as _;
 use countersign_core::session::Pace;
 use countersign_core::user::LockPolicy;
-use countersign_store::{OpenFor, PostgresLocation, SCHEMA, ServerLock, Store};
+use countersign_store::{Fleet, OpenFor, SCHEMA, ServerLock, Store};
 use metrics::gauge;
 use tracing::{info, warn};
 
 use crate::certificate_ends;
 use crate::dialects;
 use crate::exposition::{self, Gauges};
+use crate::ledger_location;
 use crate::observe;
 use crate::open_files;
 use crate::operator_events;
@@ -40,7 +40,7 @@ use crate::service_manager::ServiceManager;
 use crate::version;
 use countersign_channel::Devices;
 use countersign_channel::digest_url::DigestUrlVerifier;
-use countersign_config::{Config, Overrides, PostgresConfig, Tls};
+use countersign_config::{Config, Overrides, Tls};
 use countersign_delivery::{Callers, dispatcher};
 use countersign_egress::guard::Guard;
 use countersign_egress::names::Names;
@@ -88,15 +88,11 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     open_files::fit(&mut config);
 
     let _lock = ServerLock::take(&config.store.data)?;
-    let store = open(&config, OpenFor::Serve).await?;
+    let store = ledger_location::open(&config, OpenFor::Serve).await?;
     log_start(&config, file);
     let (system, known) = (System::default(), KnownNetworks::default());
-    let waiting_max = config.transactions.waiting_per_client_max;
     let fleet = store.fleet();
-    let notifier = match fleet {
-        None => LocalNotifier::new(waiting_max),
-        Some(_) => LocalNotifier::in_fleet(waiting_max),
-    };
+    let notifier = notifier(&config, fleet.is_some());
     let core = Arc::new(Engine::new(store.clone(), notifier, system.clone(), policy(&config)));
     let begun = core.now();
     let (listener, certificates) = listen(&config, clock::system_time(begun), &known)?;
@@ -135,11 +131,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     };
     reload.at_hangup(&tasks)?;
     serve_health(&config, &store, &core, &system, listener.limit(), &tasks)?;
-    spawn_workers(&config, &core, &store, callers, certificates, &tasks);
-    if let Some(fleet) = fleet {
-        let work = fleet::work(Arc::clone(&core), fleet, tasks.clone());
-        tasks.spawn("fleet", Criticality::Essential, work);
-    }
+    spawn_workers(&config, &core, &store, callers, certificates, fleet, &tasks);
     // About a second, in which a used device token would not be distinguishable from an unused one.
     tokio::time::sleep(core.now().until(devices.opens_at())).await;
     let tidier = tidy(authenticator, devices, phones, system, tasks.clone());
@@ -150,6 +142,12 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let served = listener.serve(router, tasks.clone(), tasks.draining());
     tasks.spawn("listener", Criticality::Essential, served);
     until_stopped(&config, &store, &manager, &tasks).await
+}
+
+/// The notifier of this node, alone or in a fleet.
+fn notifier(config: &Config, is_in_fleet: bool) -> LocalNotifier {
+    let waiting_max = config.transactions.waiting_per_client_max;
+    if is_in_fleet { LocalNotifier::in_fleet(waiting_max) } else { LocalNotifier::new(waiting_max) }
 }
 
 /// Binds the public address, with the certificates that the configuration names.
@@ -246,8 +244,13 @@ fn spawn_workers(
     store: &Store,
     callers: Callers,
     used: Option<Certificates>,
+    fleet: Option<Fleet>,
     tasks: &Shutdown,
 ) {
+    if let Some(fleet) = fleet {
+        let work = fleet::work(Arc::clone(core), fleet, tasks.clone());
+        tasks.spawn("fleet", Criticality::Essential, work);
+    }
     let checking = callers.pushes.clone().check(core.now());
     tasks.spawn("check of push senders", Criticality::Passing, checking);
     let settings = countersign_delivery::rules(config);
@@ -307,7 +310,7 @@ impl Disk {
 
 /// Names what runs: the program, the ledger, and the configuration.
 fn log_start(config: &Config, file: Option<&Path>) {
-    let ledger = ledger_name(config);
+    let ledger = ledger_location::name(config);
     let file = file.map_or_else(|| "(defaults)".to_owned(), |file| file.display().to_string());
     let version = version::LONG;
     info!(
@@ -317,43 +320,6 @@ fn log_start(config: &Config, file: Option<&Path>) {
         configuration = file,
         "Countersign {version}; ledger {ledger} with schema {SCHEMA}; configuration {file}"
     );
-}
-
-/// Opens the ledger that the configuration names.
-///
-/// # Errors
-/// Names the problem and a remedy.
-pub(crate) async fn open(config: &Config, purpose: OpenFor) -> anyhow::Result<Store> {
-    let store = &config.store;
-    let Some(postgres) = &store.postgres else {
-        return Store::sqlite_for(&store.data, Some(&store.master_key_file), purpose)
-            .with_context(|| format!("the ledger in {} cannot be opened", store.data.display()));
-    };
-    let location = location(postgres);
-    let (key, now) = (&store.master_key_file, System::default().now());
-    let opened = Store::postgres(&location, key, purpose == OpenFor::Init, now);
-    opened.await.with_context(|| format!("the ledger {} cannot be opened", ledger_name(config)))
-}
-
-/// Where the ledger on PostgreSQL is.
-pub(crate) fn location(config: &PostgresConfig) -> PostgresLocation {
-    PostgresLocation {
-        url: config.url.clone(),
-        password_file: config.password_file.clone(),
-        ca_file: config.ca_file.clone(),
-        client_certificate: config.client_certificate.clone(),
-        schema: config.schema.clone(),
-        connections_max: config.connections_max,
-        statement_timeout: config.statement_timeout,
-    }
-}
-
-/// The ledger as people are told of it: its file, or its database and schema.
-pub(crate) fn ledger_name(config: &Config) -> String {
-    match &config.store.postgres {
-        None => config.store.data.join("ledger.db").display().to_string(),
-        Some(postgres) => format!("{} in schema {}", postgres.url, postgres.schema),
-    }
 }
 
 pub(crate) fn policy(config: &Config) -> Policy {

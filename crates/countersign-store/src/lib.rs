@@ -18,6 +18,8 @@ use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event};
 use countersign_core::{Fault, for_each_ledger_method};
 
+mod answered;
+mod attempts;
 mod backup;
 mod draft;
 mod keys;
@@ -25,11 +27,13 @@ mod master_key;
 mod memory;
 mod moving;
 mod postgres;
+mod postgres_error;
 pub mod private;
 mod rotation;
 mod seal;
 mod sql;
 mod sqlite;
+mod sqlite_error;
 
 pub use keys::{SealedKeys, SealedSigner};
 pub use master_key::MasterKeyError;
@@ -129,8 +133,8 @@ impl Store {
     }
 
     /// Opens the ledger in a PostgreSQL database. Makes the schema, and the master key in
-    /// `master_key_file`, if they are missing; `must_be_new` refuses an existing ledger. `now` is the time of this
-    /// machine, which must agree with the database's.
+    /// `master_key_file`, if they are missing; `must_be_new` refuses an existing ledger. `now` is
+    /// the time of this machine, which must agree with the database's.
     ///
     /// # Errors
     /// States what is wrong with the address, the database or the master key.

@@ -42,7 +42,6 @@ mod snapshot;
 mod tenant;
 
 use delivery::Deliveries;
-pub(crate) use delivery::begun;
 
 /// A store in memory. Clones share the same store. Its master key is random, and lost with it.
 #[derive(Clone, Debug)]

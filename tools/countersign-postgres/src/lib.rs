@@ -1,5 +1,5 @@
-//! A private PostgreSQL server, for tests and the bench: in a temporary directory, on a free port of
-//! this machine, with Debian's programs.
+//! A private PostgreSQL server, for tests and the bench: in a temporary directory, on a free port
+//! of this machine, with Debian's programs.
 //!
 //! It ends with the process that started it, however that ends: a shell holds the server, and waits
 //! for the end of a pipe.

@@ -57,6 +57,7 @@ const FENCES: &[Fence] = &[
         allowed_in: &[
             "crates/countersign-node/src/clock.rs",
             "crates/countersign-server/src/cli/",
+            "crates/countersign-store/src/postgres/writer.rs",
             "crates/countersign-device/src/",
         ],
         is_quoted: false,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::{Engine, lost_every_race};
 use crate::device::{Device, Usage};
 use crate::event::{Actor, NewEvent};
-use crate::id::{ClientId, RequestKey, TenantName, TransactionId, UserName};
+use crate::id::{ClientId, DeviceId, RequestKey, TenantName, TransactionId, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{
     Change, Clock, Committed, Entropy, Handle, Ledger, Notification, Notifier, Preconditions,
-    TransactionChange, UserWithDevices, Versioned,
+    Presence, TransactionChange, UserWithDevices, Versioned,
 };
-use crate::refusal::{CancelError, CancelRefusal, Error, Quota, StartError, StartRefusal};
+use crate::refusal::{CancelError, CancelRefusal, Error, Fault, Quota, StartError, StartRefusal};
 use crate::selector::Selector;
 use crate::spec::{
     AcceptedFormats, Callback, Clocks, Content, Dialect, Document, Notify, Operation, Recipients,
@@ -110,6 +110,30 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
+    /// Whether one of the recipients is online, and which are connected, at any node. A device
+    /// between two polls is online, but has no connection by which it is offered.
+    async fn presence(
+        &self,
+        request: &SignatureRequest,
+        addressed: &Recipients,
+        recipients: &[&Versioned<Device>],
+        now: Timestamp,
+    ) -> Result<RecipientPresence, Fault> {
+        let (tenant, user) = (&request.tenant, &request.user);
+        let ids = || recipients.iter().map(|device| device.value.id);
+        let elsewhere = self.presence_elsewhere(tenant, user, ids()).await?;
+        let is_here = self.notifier.online(tenant, user, addressed, now);
+        let is_online = |one: &Presence| one.is_online() && addressed.includes(one.device);
+        let is_connected = |device: &DeviceId| {
+            self.notifier.connected(tenant, user, &Recipients::Device(*device))
+                || elsewhere.iter().any(|one| one.is_connected() && one.device == *device)
+        };
+        Ok(RecipientPresence {
+            is_online: is_here || elsewhere.iter().any(is_online),
+            connected: ids().filter(is_connected).collect(),
+        })
+    }
+
     /// `None` if it must be decided again, because a row has changed or the reference is taken.
     async fn try_start(
         &self,
@@ -133,16 +157,9 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let matched = recipients.iter().map(|device| device.value.id);
             spec.recipients = Recipients::Devices(matched.collect());
         }
-        let (tenant, name) = (&request.tenant, &request.user);
-        let ids = recipients.iter().map(|device| device.value.id);
-        let elsewhere = self.presence_elsewhere(tenant, name, ids).await?;
-        spec.online = self.notifier.online(tenant, name, &spec.recipients, now)
-            || elsewhere.iter().any(|one| one.is_online() && spec.recipients.includes(one.device));
-        // A device between two polls is online, but has no connection by which it is offered.
-        let present = |device: &Device| {
-            self.notifier.connected(tenant, name, &Recipients::Device(device.id))
-                || elsewhere.iter().any(|one| one.is_connected() && one.device == device.id)
-        };
+        let found = self.presence(request, &spec.recipients, &recipients, now).await?;
+        spec.online = found.is_online;
+        let present = |device: &Device| found.connected.contains(&device.id);
         let told = recipients.iter().map(|device| (&device.value, present(&device.value)));
         let is_offered = request.announced != Notify::Nobody;
         let told: Vec<_> = told.filter(|_| is_offered).collect();
@@ -260,6 +277,12 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let actor = Actor::Client(client.clone());
         self.apply_to(found.ok_or(CancelRefusal::Unknown)?, Transaction::discard, &actor).await
     }
+}
+
+/// The presence of the recipients of a transaction.
+struct RecipientPresence {
+    is_online: bool,
+    connected: Vec<DeviceId>,
 }
 
 /// The devices that a request addresses: those of the user's devices that can sign.

@@ -15,14 +15,15 @@ use countersign_core::spec::Recipients;
 use countersign_store::{Fleet, FleetMessages, FleetNode, MESSAGE_MAX, UserPresence};
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
 use super::by_user::UserKey;
 use super::hint::Hint;
 use super::local::LocalNotifier;
 use super::outbox::FleetOutbox;
-use crate::log;
+use crate::clock;
+use crate::fault_log::log;
 use crate::task::Shutdown;
 
 /// The interval between two beats, which renew the lease of a node and show that messages arrive.
@@ -195,11 +196,11 @@ async fn receive_all<S, W>(
     S: Ledger,
     W: Clock + Entropy,
 {
-    let mut heard = Instant::now();
+    let mut heard = clock::running();
     loop {
         let message = tokio::select! {
             message = messages.next() => message,
-            () = tokio::time::sleep_until(heard + SILENCE_MAX) => None,
+            () = sleep(SILENCE_MAX.saturating_sub(heard.elapsed())) => None,
         };
         let Some(message) = message else { return };
         let mut lines = message.lines();
@@ -207,7 +208,7 @@ async fn receive_all<S, W>(
             continue;
         };
         if sender.parse() == Ok(outbox.node()) {
-            heard = Instant::now();
+            heard = clock::running();
             continue;
         }
         let hints = lines.filter_map(Hint::parse);

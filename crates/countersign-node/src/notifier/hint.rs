@@ -1,5 +1,5 @@
-//! Hints that nodes send to each other: which user, device or transaction to look at. A hint has ids
-//! only, and may be lost.
+//! Hints that nodes send to each other: which user, device or transaction to look at. A hint has
+//! ids only, and may be lost.
 
 use std::fmt;
 

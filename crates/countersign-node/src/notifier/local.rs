@@ -212,8 +212,8 @@ impl LocalNotifier {
         (self.0.by_user.lock().count(), self.0.waiters.lock().count())
     }
 
-    /// The devices of a user that are online here, when each connected, and when the next poll of one
-    /// that is not connected is overdue.
+    /// The devices of a user that are online here, when each connected, and when the next poll of
+    /// one that is not connected is overdue.
     pub(super) fn present(
         &self,
         user: &UserKey,

@@ -12,6 +12,7 @@ use countersign_core::time::Timestamp;
 use countersign_core::user::User;
 use countersign_store::{OpenFor, Store};
 
+use crate::ledger_location;
 use crate::serve;
 use countersign_config::{Config, Overrides};
 use countersign_node::authority::Terms;
@@ -70,7 +71,7 @@ impl Admin {
     /// # Errors
     /// If it cannot be opened.
     pub(super) async fn with(config: Config, json: bool) -> anyhow::Result<Self> {
-        let store = serve::open(&config, OpenFor::Administration).await?;
+        let store = ledger_location::open(&config, OpenFor::Administration).await?;
         let policy = serve::policy(&config);
         let core = Core::new(store.clone(), LocalNotifier::new(0), System::default(), policy);
         Ok(Self {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use crate::backup::{self, Manifest, Restored, Sources};
-use crate::serve;
+use crate::ledger_location;
 
 /// Copies everything that a server needs to go on elsewhere, into one directory.
 ///
@@ -127,7 +127,7 @@ impl Restore {
         let data = restored.config.store.data.clone();
         if restored.summary.schema != SCHEMA {
             // An older program's backup. The lock is held, so no server has the ledger.
-            serve::open(&restored.config, OpenFor::Serve).await?.close().await?;
+            ledger_location::open(&restored.config, OpenFor::Serve).await?.close().await?;
         }
         let admin = Admin::with(restored.config, self.place.json).await?;
         let details = vec![("made_at", view.made_at.clone())];

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::admin::LedgerArgs;
 use super::answer;
 use super::moving;
-use crate::serve;
+use crate::ledger_location;
 
 /// Makes an empty ledger, also beside an existing master key.
 ///
@@ -73,8 +73,8 @@ impl Migrate {
 }
 
 async fn open(config: &Config, json: bool, purpose: OpenFor, done: &str) -> anyhow::Result<()> {
-    serve::open(config, purpose).await?.close().await?;
-    let ledger = serve::ledger_name(config);
+    ledger_location::open(config, purpose).await?.close().await?;
+    let ledger = ledger_location::name(config);
     let view = LedgerView { ledger, schema: countersign_store::SCHEMA };
     answer::print(json, &view, || {
         format!("The ledger {} is {done}, with schema {}.", view.ledger, view.schema)

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::table::Table;
-use crate::serve;
+use crate::ledger_location;
 
 /// The characters of the bar on a terminal.
 const BAR_WIDTH: u64 = 30;
@@ -52,7 +52,7 @@ pub(super) async fn run(from: PathBuf, to: String, place: &LedgerArgs) -> anyhow
     let overrides = Overrides { data: Some(from.clone()), to: Some(to), listen: None };
     let config = Config::load(place.config.as_deref(), overrides)?;
     let postgres = config.store.postgres.as_ref().context("--to names no database")?;
-    let (key, location) = (&config.store.master_key_file, serve::location(postgres));
+    let (key, location) = (&config.store.master_key_file, ledger_location::location(postgres));
     let mut begun = Move::begin(&from, key, &location, System::default().now()).await?;
     let resumed = begun.is_resumed();
     let MoveProgress { rows, .. } = begun.progress();
@@ -66,7 +66,7 @@ pub(super) async fn run(from: PathBuf, to: String, place: &LedgerArgs) -> anyhow
     meter.end();
 
     let same = checks.iter().all(TableCheck::is_same);
-    let ledger = serve::ledger_name(&config);
+    let ledger = ledger_location::name(&config);
     let tables = checks.iter().map(TableView::of).collect();
     let view = MovedView { from: from.display().to_string(), ledger, resumed, same, rows, tables };
     if same {

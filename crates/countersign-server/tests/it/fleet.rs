@@ -1,5 +1,5 @@
-//! Nodes that share a ledger on PostgreSQL: any node serves any step, and a node or the database may
-//! die at any moment.
+//! Nodes that share a ledger on PostgreSQL: any node serves any step, and a node or the database
+//! may die at any moment.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -12,7 +12,8 @@ use countersign_core::limits::DELIVERIES_CHANGED_MAX;
 use countersign_core::port::{Claim, Claimed, DeliveryCursor, Listed, OutboxEntry, Page};
 use countersign_core::time::Timestamp;
 
-use crate::sql::answered;
+use crate::answered::answered;
+use crate::attempts::begun;
 use crate::{BACKLOG_COUNTED_MAX, Backlog};
 
 /// The deliveries by number, in the order in which they were queued.
@@ -229,12 +230,6 @@ impl DueDeliveries for DueEntries<'_> {
         let due = self.sorted(Some(destination)).into_iter().map(|(_, number)| number);
         Ok(due.take(limit.into()).collect())
     }
-}
-
-/// One more attempt than before. Stays below the largest number, so that counting the present
-/// attempt does not overflow.
-pub(crate) fn begun(attempts: u16) -> u16 {
-    attempts.saturating_add(1).min(u16::MAX - 1)
 }
 
 fn is_for(outbox: &OutboxEntry, tenant: &TenantName, transaction: TransactionId) -> bool {

@@ -4,9 +4,9 @@ use countersign_core::delivery::Delivery;
 use countersign_core::port::Committed;
 use countersign_core::time::Timestamp;
 
-use super::error::is_of_others;
 use super::pool::{Lent, Pool};
 use super::unit::{Batch, Ended};
+use crate::postgres_error::is_of_others;
 use crate::sql::change::PreparedCommit;
 use crate::sql::delivery::Candidate;
 use crate::sql::error::StoreError;

@@ -1,8 +1,8 @@
 //! What a node does beside the ledger when it shares the database with others: it renews its lease,
 //! notes where its devices are connected, and sends and receives short messages.
 //!
-//! Messages go by `LISTEN` and `NOTIFY`, in commits of their own and never in those of the ledger: a
-//! commit with a `NOTIFY` waits for all others that have one.
+//! Messages go by `LISTEN` and `NOTIFY`, in commits of their own and never in those of the ledger:
+//! a commit with a `NOTIFY` waits for all others that have one.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_postgres::Error;
 use tracing::{error, info};
 
-use super::error::{explained, is_of_connection};
+use crate::postgres_error::{explained, is_of_connection};
 
 /// Whether the database answers.
 #[derive(Debug, Default)]

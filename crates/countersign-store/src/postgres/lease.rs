@@ -1,5 +1,5 @@
-//! Leases of work that one node does for all. The clock is the database's, so that nodes whose clocks
-//! differ agree.
+//! Leases of work that one node does for all. The clock is the database's, so that nodes whose
+//! clocks differ agree.
 
 use std::time::Duration;
 

@@ -2,11 +2,11 @@
 //!
 //! Every answered commit is durable. Commits of transactions and results of deliveries are written
 //! in batches; changes of the registry are SQL transactions of their own, which are repeated if
-//! others ran beside them. Rows on which a commit depends are locked until it is durable, so that no
-//! other node changes them in between.
+//! others ran beside them. Rows on which a commit depends are locked until it is durable, so that
+//! no other node changes them in between.
 //!
 //! ```text
-//! transactions, deliveries ──▶ queue ──▶ 2 writers: BEGIN, all statements at once, COMMIT ──▶ answers
+//! transactions, deliveries ──▶ queue ──▶ 2 writers: BEGIN, all statements at once, COMMIT
 //! registry ───────────────────▶ pool ──▶ BEGIN, statement by statement, COMMIT
 //! reads ──────────────────────▶ pool ──▶ one statement, or several of one moment
 //! ```
@@ -14,7 +14,6 @@
 mod address;
 mod alone;
 mod connection;
-pub(crate) mod error;
 mod fleet;
 mod health;
 mod lease;
@@ -49,6 +48,7 @@ use countersign_core::user::User;
 use crate::Stats;
 use crate::keys::CallbackKeys;
 use crate::master_key::{MasterKeyError, MasterKeys};
+use crate::postgres_error::explained;
 use crate::seal::MasterKeyId;
 use crate::sql::change::PreparedCommit;
 use crate::sql::error::StoreError;
@@ -65,16 +65,15 @@ pub use presence::UserPresence;
 use address::Address;
 use alone::{Alone, Done};
 use connection::Connection;
-use error::explained;
 use health::Health;
 use pool::Pool;
 use writer::{Answer, Work, Writers};
 
 /// A ledger on PostgreSQL. Clones share the same connections.
 #[derive(Clone)]
-pub struct Postgres(Arc<Parts>);
+pub struct Postgres(Arc<PostgresParts>);
 
-struct Parts {
+struct PostgresParts {
     /// Names this process in leases.
     holder: [u8; 16],
     keys: MasterKeys,
@@ -112,7 +111,7 @@ impl Postgres {
         let mut holder = [0; 16];
         aws_lc_rs::rand::fill(&mut holder)
             .map_err(|_| PostgresError::Failed("the system gives no random numbers".into()))?;
-        Ok(Self(Arc::new(Parts { holder, keys, fleet, pool, writers })))
+        Ok(Self(Arc::new(PostgresParts { holder, keys, fleet, pool, writers })))
     }
 
     pub(crate) async fn close(&self) {

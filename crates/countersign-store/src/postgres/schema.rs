@@ -6,7 +6,7 @@ use countersign_core::time::Timestamp;
 
 use super::address::{Address, PostgresError};
 use super::connection::Connection;
-use super::error::explained;
+use crate::postgres_error::explained;
 use crate::sql::column::number;
 
 /// The migrations in order. The number of a migration is its position, from 1.

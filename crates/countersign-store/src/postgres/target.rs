@@ -14,9 +14,9 @@ use tracing::warn;
 
 use super::address::{Address, PostgresError, PostgresLocation};
 use super::connection::Connection;
-use super::error::explained;
 use super::presence::NOW;
 use super::schema;
+use crate::postgres_error::explained;
 use crate::sql::Sql as _;
 use crate::sql::checksum::{Checksum, Sum, decoded, encoded};
 use crate::sql::column::number;

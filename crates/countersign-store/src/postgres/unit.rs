@@ -1,6 +1,6 @@
 //! A batch of units of work in one SQL transaction. What all units count together is written once
-//! for the batch, at its end: the bytes of transactions, and the numbers of events. So the rows that
-//! many commits share are locked only while the batch becomes durable.
+//! for the batch, at its end: the bytes of transactions, and the numbers of events. So the rows
+//! that many commits share are locked only while the batch becomes durable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;

@@ -2,9 +2,9 @@
 //! as one SQL transaction, and answers when it is durable. The units that arrive meanwhile are the
 //! next batch.
 //!
-//! The statements of all units of a batch are sent together. Two units about the same user are never
-//! in the same batch, so each is judged on what is committed. A stale unit writes nothing. If the
-//! database refuses a unit, the batch is rolled back, and each of its units is written alone.
+//! The statements of all units of a batch are sent together. Two units about the same user are
+//! never in the same batch, so each is judged on what is committed. A stale unit writes nothing. If
+//! the database refuses a unit, the batch is rolled back, and each of its units is written alone.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use tokio::time::{Instant, sleep};
 
 use super::address::Address;
 use super::connection::Connection;
-use super::error::is_of_others;
 use super::health::Health;
 use super::unit::{Batch, Ended};
 use crate::Stats;
+use crate::postgres_error::is_of_others;
 use crate::sql::change::PreparedCommit;
 use crate::sql::delivery;
 use crate::sql::error::StoreError;
@@ -60,12 +60,12 @@ struct Unit {
 pub(super) struct Writers {
     queue: parking_lot::Mutex<Option<mpsc::Sender<Unit>>>,
     tasks: Mutex<JoinSet<()>>,
-    counts: Arc<Counts>,
+    counts: Arc<BatchCounts>,
     health: Arc<Health>,
 }
 
 #[derive(Default)]
-struct Counts {
+struct BatchCounts {
     commits: AtomicU64,
     syncs: AtomicU64,
 }
@@ -74,10 +74,10 @@ impl Writers {
     /// Starts the writers.
     pub(super) fn start(address: &Arc<Address>, health: &Arc<Health>) -> Self {
         let (queue, waiting) = mpsc::channel(COMMITS_QUEUED_MAX);
-        let (waiting, counts) = (Arc::new(Mutex::new(waiting)), Arc::new(Counts::default()));
+        let (waiting, counts) = (Arc::new(Mutex::new(waiting)), Arc::new(BatchCounts::default()));
         let mut tasks = JoinSet::new();
         for _ in 0..WRITERS {
-            let writer = Writer {
+            let writer = BatchWriter {
                 address: Arc::clone(address),
                 health: Arc::clone(health),
                 connection: None,
@@ -120,7 +120,7 @@ impl Writers {
         Ok(())
     }
 
-    /// Counts a unit of work that was written alone.
+    /// BatchCounts a unit of work that was written alone.
     pub(super) fn count_alone(&self) {
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         self.counts.syncs.fetch_add(1, Ordering::Relaxed);
@@ -135,14 +135,14 @@ impl Writers {
 }
 
 /// The state of one writer.
-struct Writer {
+struct BatchWriter {
     address: Arc<Address>,
     health: Arc<Health>,
     connection: Option<Connection>,
     waiting: Arc<Mutex<mpsc::Receiver<Unit>>>,
     /// Units about a user who has another one in the batch before.
     deferred: VecDeque<Unit>,
-    counts: Arc<Counts>,
+    counts: Arc<BatchCounts>,
 }
 
 /// How far a batch came.
@@ -153,7 +153,7 @@ enum Failed {
     Unknown(StoreError),
 }
 
-impl Writer {
+impl BatchWriter {
     async fn work(mut self) {
         while let Some(batch) = self.next_batch().await {
             self.counts.commits.fetch_add(batch.len() as u64, Ordering::Relaxed);

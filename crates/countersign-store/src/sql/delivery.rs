@@ -15,7 +15,7 @@ use countersign_core::time::Timestamp;
 use super::column::{Columns, moment, number};
 use super::error::StoreError;
 use super::{contact, device, event};
-use crate::memory::begun;
+use crate::attempts::begun;
 use crate::sql::Sql;
 use crate::sql::value::values;
 

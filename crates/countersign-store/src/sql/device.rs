@@ -1,15 +1,13 @@
 //! Rows of devices, including their identities.
 
-use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Renewed, Usage};
+use countersign_core::device::{Device, DeviceStatus, Identity, PinDigest};
 use countersign_core::enrolment::{Addition, Enrolment, Renewal};
 use countersign_core::id::{DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{Committed, DeviceCursor, Page, Versioned};
-use countersign_core::time::Timestamp;
 use countersign_core::user::LockState;
-use serde::{Deserialize, Serialize};
 
-use super::column::{Base64, Columns, json, moment, number};
+use super::column::{Columns, json, moment, number};
 use super::error::StoreError;
 use super::{identity, identity_key, user};
 use crate::master_key::MasterKeys;
@@ -17,8 +15,11 @@ use crate::seal::{Owner, SealContext};
 use crate::sql::Sql;
 use crate::sql::value::{Cells, values};
 
+mod body;
 mod push;
 
+use body::IdentityBody;
+pub(crate) use body::{AboutBody, PurposeBody};
 pub(crate) use push::{load_sleeper, retire as retire_push};
 
 const COLUMNS: &str = "tenant, id, version, user_name, serial_base, sequence, status, auth_key,
@@ -41,70 +42,6 @@ pub(crate) struct Row {
     push: push::PushColumns,
     about: String,
     identities: String,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AboutBody {
-    name: String,
-    platform: String,
-    os_version: String,
-    app: String,
-    app_version: String,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct IdentityBody {
-    id: String,
-    usage: PurposeBody,
-    certificate: Base64,
-    chain: Vec<Base64>,
-    valid_until: u64,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    imported: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    renewal: Option<RenewedBody>,
-    labels: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    proposed_labels: Vec<String>,
-    enabled: bool,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    status_reason: String,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct RenewedBody {
-    /// SHA-256 of the request.
-    request: Base64,
-    certificate: Base64,
-    chain: Vec<Base64>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum PurposeBody {
-    Content,
-    Digest,
-}
-
-impl PurposeBody {
-    pub(crate) fn of(usage: Usage) -> Self {
-        match usage {
-            Usage::Content => Self::Content,
-            Usage::Digest => Self::Digest,
-        }
-    }
-}
-
-impl From<PurposeBody> for Usage {
-    fn from(body: PurposeBody) -> Self {
-        match body {
-            PurposeBody::Content => Self::Content,
-            PurposeBody::Digest => Self::Digest,
-        }
-    }
 }
 
 impl Row {
@@ -476,69 +413,4 @@ fn read_identities(columns: &mut Columns) -> Result<Vec<Identity>, StoreError> {
     let bodies: Vec<IdentityBody> = columns.json("identities")?;
     let identities: Result<_, _> = bodies.into_iter().map(IdentityBody::into_identity).collect();
     identities.map_err(|error| columns.corrupt("identities", error))
-}
-
-impl AboutBody {
-    pub(crate) fn of(about: &About) -> Self {
-        let About { name, platform, os_version, app, app_version } = about.clone();
-        Self { name, platform, os_version, app, app_version }
-    }
-
-    pub(crate) fn into_about(self) -> About {
-        let Self { name, platform, os_version, app, app_version } = self;
-        About { name, platform, os_version, app, app_version }
-    }
-}
-
-impl RenewedBody {
-    fn of(renewed: &Renewed) -> Self {
-        Self {
-            request: Base64(renewed.request.to_vec()),
-            certificate: Base64(renewed.certificate.clone()),
-            chain: renewed.chain.iter().cloned().map(Base64).collect(),
-        }
-    }
-
-    fn into_renewed(self) -> Result<Renewed, &'static str> {
-        Ok(Renewed {
-            request: self.request.0.try_into().map_err(|_| "a digest has 32 bytes")?,
-            certificate: self.certificate.0,
-            chain: self.chain.into_iter().map(|certificate| certificate.0).collect(),
-        })
-    }
-}
-
-impl IdentityBody {
-    fn of(identity: &Identity) -> Self {
-        Self {
-            id: identity.id.to_string(),
-            usage: PurposeBody::of(identity.usage),
-            certificate: Base64(identity.certificate.clone()),
-            chain: identity.chain.iter().cloned().map(Base64).collect(),
-            valid_until: identity.valid_until.0,
-            imported: identity.imported,
-            renewal: identity.renewal.as_deref().map(RenewedBody::of),
-            labels: identity.labels.clone(),
-            proposed_labels: identity.proposed_labels.clone(),
-            enabled: identity.enabled,
-            status_reason: identity.status_reason.clone(),
-        }
-    }
-
-    fn into_identity(self) -> Result<Identity, Box<dyn std::error::Error + Send + Sync>> {
-        let renewal = self.renewal.map(RenewedBody::into_renewed).transpose()?;
-        Ok(Identity {
-            id: self.id.parse::<IdentityId>()?,
-            usage: self.usage.into(),
-            certificate: self.certificate.0,
-            chain: self.chain.into_iter().map(|certificate| certificate.0).collect(),
-            valid_until: Timestamp(self.valid_until),
-            imported: self.imported,
-            renewal: renewal.map(Box::new),
-            labels: self.labels,
-            proposed_labels: self.proposed_labels,
-            enabled: self.enabled,
-            status_reason: self.status_reason,
-        })
-    }
 }

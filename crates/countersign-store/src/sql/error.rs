@@ -4,8 +4,7 @@ use core::error::Error;
 
 use countersign_core::Fault;
 
-use crate::postgres;
-use crate::sqlite::error::explained;
+use crate::sqlite_error::explained;
 
 /// The reason why a read or a write failed.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +13,7 @@ pub(crate) enum StoreError {
     #[error("{}", explained(.0))]
     Sqlite(#[from] rusqlite::Error),
     /// An error of PostgreSQL, or of the connection to it.
-    #[error("{}", postgres::error::explained(.0))]
+    #[error("{}", crate::postgres_error::explained(.0))]
     Postgres(#[from] tokio_postgres::Error),
     /// A tenant on which a commit depends was locked while it was written.
     #[error("the tenant was locked meanwhile")]

@@ -35,9 +35,6 @@ pub(crate) mod transaction;
 pub(crate) mod user;
 pub(crate) mod value;
 
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
 use countersign_core::port::{Committed, StoredMax};
 use countersign_core::spec::TransactionSpec;
 use error::StoreError;
@@ -118,13 +115,5 @@ pub(crate) trait Sql {
         values: &[Value<'_>],
     ) -> Result<T, StoreError> {
         self.find(statement, values).await?.ok_or(StoreError::Misused("the row does not exist"))
-    }
-}
-
-/// The answer of a future that never waits.
-pub(crate) fn answered<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => answer,
-        Poll::Pending => unreachable!("an embedded ledger does not wait"),
     }
 }

@@ -6,11 +6,12 @@ use countersign_core::time::Timestamp;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::explained;
 use super::open::{APPLICATION_ID, SCHEMA};
+use crate::answered::answered;
 use crate::seal::{KeyRing, MasterKeyId};
 use crate::sql::error::StoreError;
-use crate::sql::{answered, sealed};
+use crate::sql::sealed;
+use crate::sqlite_error::explained;
 
 /// What a copy of a ledger contains.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 use tracing::warn;
 
-use super::error::explained;
+use crate::sqlite_error::explained;
 
 /// The growth of the log after which the thread is woken, in pages: 8 MiB.
 const WAKE_PAGES: u32 = 1_024;

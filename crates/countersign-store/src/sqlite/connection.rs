@@ -1,5 +1,5 @@
 //! A connection of SQLite, as the SQL of the ledger uses it. It never waits: each future is ready
-//! when it is first polled, so that [`answered`](crate::sql::answered) has its answer.
+//! when it is first polled, so that [`answered`](crate::answered::answered) has its answer.
 
 use std::ops::ControlFlow;
 

@@ -15,7 +15,6 @@
 pub(crate) mod backup;
 mod checkpoint;
 mod connection;
-pub(crate) mod error;
 mod open;
 mod readers;
 mod server_lock;

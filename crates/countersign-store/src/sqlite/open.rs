@@ -12,16 +12,16 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::Parts;
 use super::checkpoint::Checkpoints;
-use super::error::explained;
 use super::readers::{READERS_MAX, Readers};
 use super::write_queue_lock::WriteQueueLock;
 use super::writer::{Writer, pause_while_busy};
+use crate::answered::answered;
 use crate::draft;
 use crate::master_key::{MasterKeyError, MasterKeys};
 use crate::private::{self, Exposed};
-use crate::sql::answered;
 use crate::sql::error::StoreError;
 use crate::sql::{private_key, sealed, tenant};
+use crate::sqlite_error::explained;
 
 /// The migrations in order. The number of a migration is its position, from 1, and the file's
 /// `user_version`.

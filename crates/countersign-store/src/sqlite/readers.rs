@@ -8,9 +8,9 @@ use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 use tracing::warn;
 
-use super::error::explained;
-use crate::sql::answered;
+use crate::answered::answered;
 use crate::sql::error::StoreError;
+use crate::sqlite_error::explained;
 
 /// The maximum of read connections that are kept.
 pub(super) const READERS_MAX: usize = 16;

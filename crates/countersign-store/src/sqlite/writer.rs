@@ -19,11 +19,11 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoints, copy_all};
-use super::error::{explained, is_of_one_unit};
 use super::write_queue_lock::WriteQueueLock;
 use crate::Stats;
-use crate::sql::answered;
+use crate::answered::answered;
 use crate::sql::error::StoreError;
+use crate::sqlite_error::{explained, is_of_one_unit};
 
 /// The number of attempts to get the write lock while another process holds it. With the pause
 /// between two attempts, it is 10 seconds in all.

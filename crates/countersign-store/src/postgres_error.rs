@@ -37,7 +37,7 @@ pub(crate) fn explained(error: &Error) -> impl fmt::Display + '_ {
 }
 
 /// Whether a unit of work may be run again because others ran beside it.
-pub(super) fn is_of_others(error: &Error) -> bool {
+pub(crate) fn is_of_others(error: &Error) -> bool {
     error.code().is_some_and(|code| {
         [
             SqlState::UNIQUE_VIOLATION,
@@ -49,7 +49,7 @@ pub(super) fn is_of_others(error: &Error) -> bool {
 }
 
 /// Whether the connection is of no use any more, so that another one is needed.
-pub(super) fn is_of_connection(error: &Error) -> bool {
+pub(crate) fn is_of_connection(error: &Error) -> bool {
     error.is_closed()
         || error.code().is_none_or(|code| {
             [
