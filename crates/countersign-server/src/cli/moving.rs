@@ -69,11 +69,8 @@ pub(super) async fn run(from: PathBuf, to: String, place: &LedgerArgs) -> anyhow
     let ledger = ledger_location::name(&config);
     let tables = checks.iter().map(TableView::of).collect();
     let view = MovedView { from: from.display().to_string(), ledger, resumed, same, rows, tables };
-    if same {
-        record(&config, rows).await?;
-    }
     let postgres = (location.url.as_str(), location.schema.as_str());
-    answer::print(place.json, &view, || view.told(key.display().to_string(), postgres))?;
+    answer::print(place.json, &view, || view.told(&key.display().to_string(), postgres))?;
     if !same {
         bail!(
             "the ledgers differ, and no node can open the new one: something else wrote to it; \
@@ -81,7 +78,7 @@ pub(super) async fn run(from: PathBuf, to: String, place: &LedgerArgs) -> anyhow
             location.schema
         );
     }
-    Ok(())
+    record(&config, rows).await
 }
 
 const GO_ON: &str = "the move was interrupted; the same command goes on where it was";
@@ -103,7 +100,7 @@ impl TableView {
 }
 
 impl MovedView {
-    fn told(&self, master_key: String, (url, schema): (&str, &str)) -> String {
+    fn told(&self, master_key: &str, (url, schema): (&str, &str)) -> String {
         let mut table = Table::new(&["TABLE", "ROWS", "SHA-256", "MOVED", "SHA-256"]);
         for TableView { table: name, same, source, target } in &self.tables {
             let (rows, moved) = (source.rows.to_string(), target.rows.to_string());

@@ -305,8 +305,8 @@ mod tests {
     use super::*;
 
     /// The tables that only PostgreSQL has. What they contain is derived, or is not kept.
-    const OF_POSTGRES: [&str; 5] =
-        ["event_numbers", "nodes", "presence", "ledger", "registry_turn"];
+    const OF_POSTGRES: [&str; 6] =
+        ["event_numbers", "nodes", "presence", "ledger", "leases", "registry_turn"];
 
     /// The columns of each table of a schema.
     fn tables(schema: &str) -> BTreeMap<&str, Vec<&str>> {
