@@ -52,6 +52,11 @@ const PACKAGERS: &[Program] = &[
     (&["dpkg-deb", "--version"], "dpkg", "makes the Debian package"),
     (&["strip", "--version"], "binutils", "takes names of functions out of the program"),
     (&["buildah", "--version"], "buildah", "makes the container image, without a daemon"),
+    (
+        &["test", "-s", "/etc/ssl/certs/ca-certificates.crt"],
+        "ca-certificates",
+        "has the authorities that the image trusts",
+    ),
     (&["lintian", "--version"], "lintian", "checks the Debian package"),
     (&["docker-compose", "--version"], "docker-compose", "checks the compose file"),
 ];

@@ -1,11 +1,14 @@
 //! The container image, by `buildah` without a daemon: an OCI layout of one layer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
 
 use super::{Run, clear, output, put, set_mode};
+
+/// The authorities of Debian's package ca-certificates, at the place where programs look for them.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Makes the image from `deploy/Containerfile`.
 pub(super) fn make(run: &Run) -> anyhow::Result<PathBuf> {
@@ -17,6 +20,7 @@ pub(super) fn make(run: &Run) -> anyhow::Result<PathBuf> {
     let program = tree.join("root/usr/bin/countersign");
     put(&run.program, &program, 0o755)?;
     output(Command::new("strip").arg(&program))?;
+    put(Path::new(AUTHORITIES), &tree.join("root").join(&AUTHORITIES[1..]), 0o644)?;
     for (directory, mode) in
         [("root/tmp", 0o1777), ("root/var/lib", 0o755), ("state/countersign", 0o700)]
     {

@@ -1,5 +1,5 @@
-//! `deploy/`: the unit of systemd, the configurations of a node and of proxies, and two nodes behind
-//! each proxy, without stickiness, on a database that they reach over TLS with a password.
+//! `deploy/`: the unit of systemd, the configurations of a node and of proxies; and two nodes
+//! behind each proxy without stickiness, on a database that they reach over TLS with a password.
 
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
