@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+use crate::machine;
 use crate::step::{Step, Tally, heading};
 
 /// The flags that make LLVM count edges and comparisons for libFuzzer.
@@ -44,7 +45,7 @@ impl Fuzzing {
                 "there is no target `{target}`; the targets are {known:?}"
             );
         }
-        let host = host()?;
+        let host = machine::host()?;
         let mut build = Command::new("cargo");
         build.args(["build", "--quiet", "--release", "--bins", "--locked", "--target", &host]);
         build.arg("--manifest-path").arg(root.join("fuzz/Cargo.toml"));
@@ -141,15 +142,6 @@ fn targets(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut names: Vec<String> = paths.iter().filter_map(name).collect();
     names.sort();
     Ok(names)
-}
-
-/// The target triple of this machine. With an explicit triple, the flags do not apply to build
-/// scripts.
-fn host() -> anyhow::Result<String> {
-    let output = Command::new("rustc").arg("-vV").output().context("rustc does not start")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let line = said.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(line.context("rustc does not print its host")?.to_owned())
 }
 
 /// The last line of libFuzzer's output: the number of runs and their speed.

@@ -2,11 +2,13 @@
 
 use std::process::{Command, Stdio};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
-/// Programs that tests call: the command that shows that it is installed, its Debian package, and
-/// the reason.
-const PROGRAMS: &[(&[&str], &str, &str)] = &[
+/// The command that shows that a program is installed, its Debian package, and the reason.
+type Program = (&'static [&'static str], &'static str, &'static str);
+
+/// Programs that tests call.
+const PROGRAMS: &[Program] = &[
     (
         &["openssl", "version"],
         "openssl",
@@ -42,6 +44,26 @@ const PROGRAMS: &[(&[&str], &str, &str)] = &[
     (&["nginx", "-v"], "nginx-light", "stands in front of the server, as docs/operating.md says"),
     (&["haproxy", "-v"], "haproxy", "likewise"),
     (&["promtool", "--version"], "prometheus", "checks the metrics, and the alerts of that page"),
+    (
+        &["sh", "-c", "command -v initdb || ls /usr/lib/postgresql/*/bin/initdb"],
+        "postgresql",
+        "holds the ledger of several nodes",
+    ),
+    (&["systemd-analyze", "--version"], "systemd", "checks the unit, and how far it is confined"),
+];
+
+/// Programs that `cargo xtask deploy` calls besides.
+const PACKAGERS: &[Program] = &[
+    (&["dpkg-deb", "--version"], "dpkg", "makes the Debian package"),
+    (&["strip", "--version"], "binutils", "takes names of functions out of the program"),
+    (&["buildah", "--version"], "buildah", "makes the container image, without a daemon"),
+    (
+        &["test", "-s", "/etc/ssl/certs/ca-certificates.crt"],
+        "ca-certificates",
+        "has the authorities that the image trusts",
+    ),
+    (&["lintian", "--version"], "lintian", "checks the Debian package"),
+    (&["docker-compose", "--version"], "docker-compose", "checks the compose file"),
 ];
 
 /// Installs missing programs if this user may; otherwise prints what to install.
@@ -49,8 +71,17 @@ pub(crate) fn complete() -> anyhow::Result<()> {
     if !answers("cargo", &["fmt", "--version"]) || !answers("cargo", &["clippy", "--version"]) {
         run("rustup", &["component", "add", "rustfmt", "clippy"])?;
     }
+    install(PROGRAMS)
+}
+
+/// Does the same for the programs that make packages.
+pub(crate) fn complete_for_packages() -> anyhow::Result<()> {
+    install(PACKAGERS)
+}
+
+fn install(programs: &[Program]) -> anyhow::Result<()> {
     let missing: Vec<_> =
-        PROGRAMS.iter().filter(|(says, ..)| !answers(says[0], &says[1..])).collect();
+        programs.iter().filter(|(says, ..)| !answers(says[0], &says[1..])).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -63,6 +94,15 @@ pub(crate) fn complete() -> anyhow::Result<()> {
     }
     run("apt-get", &["update", "-q"])?;
     run("apt-get", &[&["install", "-qy", "--no-install-recommends"], &packages[..]].concat())
+}
+
+/// The target triple of this machine. With an explicit triple, the flags do not apply to build
+/// scripts.
+pub(crate) fn host() -> anyhow::Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("rustc does not start")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = said.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(line.context("rustc does not print its host")?.to_owned())
 }
 
 fn answers(program: &str, arguments: &[&str]) -> bool {

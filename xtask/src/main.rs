@@ -1,5 +1,7 @@
-//! The commands for developers and CI: `cargo xtask test`, `tidy`, `sim` and `fuzz`.
+//! The commands for developers and CI: `cargo xtask test`, `tidy`, `sim`, `fuzz` and
+//! `deploy`.
 
+mod deploy;
 mod fuzz;
 mod machine;
 mod sim;
@@ -40,6 +42,12 @@ enum Command {
         /// The targets; all of them if no name is given.
         targets: Vec<String>,
     },
+    /// Make the Debian package.
+    Deb(deploy::Packaging),
+    /// Make the container image, as an OCI layout.
+    Image(deploy::Packaging),
+    /// Make both, and try them: install, run, upgrade, remove.
+    Deploy(deploy::Packaging),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -52,6 +60,9 @@ fn main() -> anyhow::Result<ExitCode> {
             let fuzzing = fuzz::Fuzzing { seconds, keep, targets };
             fuzzing.run(&root)?.failed == 0
         }
+        Command::Deb(packaging) => packaging.deb(&root).map(|()| true)?,
+        Command::Image(packaging) => packaging.image(&root).map(|()| true)?,
+        Command::Deploy(packaging) => packaging.deploy(&root)?.failed == 0,
     };
     Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

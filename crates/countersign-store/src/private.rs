@@ -2,7 +2,7 @@
 //! by its owner only.
 
 use std::fs::Metadata;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A file that its group or others may use, or a directory that its group or others may change.
@@ -23,15 +23,25 @@ pub struct Exposed {
 /// Others may list a directory, because each secret file in it is checked separately. A user who
 /// may write in the directory could replace a file in it.
 ///
+/// A credential that systemd hands to a service is accepted too: root's, with mode 0440. What looks
+/// like a right of root's group there is the limit of an access control list, which names the
+/// service's account alone.
+///
 /// # Errors
 /// [`Exposed`], which states how to correct the permissions.
 pub fn check(path: &Path, metadata: &Metadata) -> Result<(), Exposed> {
     let mode = metadata.permissions().mode() & 0o7777;
     let (others, wanted) = if metadata.is_dir() { (0o022, 0o700) } else { (0o077, 0o600) };
-    if mode & others == 0 {
+    let owners = (metadata.uid(), metadata.gid());
+    if mode & others == 0 || (metadata.is_file() && is_credential(mode, owners)) {
         return Ok(());
     }
     Err(Exposed { path: path.into(), mode, wanted })
+}
+
+/// Whether a file has the mode and the owners of a credential by systemd.
+fn is_credential(mode: u32, owners: (u32, u32)) -> bool {
+    mode == 0o440 && owners == (0, 0)
 }
 
 #[cfg(test)]
@@ -61,6 +71,16 @@ mod tests {
             if let Err(said) = checked {
                 assert!(said.to_string().contains("chmod 700 "), "{said}");
             }
+        }
+    }
+
+    #[test]
+    fn a_credential_by_systemd_is_accepted_and_nothing_that_resembles_it() {
+        assert!(is_credential(0o440, (0, 0)));
+        for (mode, owners) in
+            [(0o440, (0, 1000)), (0o440, (1000, 0)), (0o640, (0, 0)), (0o444, (0, 0))]
+        {
+            assert!(!is_credential(mode, owners), "{mode:o} {owners:?}");
         }
     }
 }

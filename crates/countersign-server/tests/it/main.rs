@@ -12,6 +12,7 @@ mod certificates;
 mod channel;
 mod crashes;
 mod demo;
+mod deploy;
 mod device_calls;
 mod enrolment;
 mod first_version;

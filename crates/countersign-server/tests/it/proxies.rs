@@ -13,7 +13,7 @@ use crate::test_server::{TestServer, payment, until};
 const PAGE: &str = include_str!("../../../../docs/operating.md");
 
 /// The proxy's process.
-struct Proxy(Child);
+pub(crate) struct Proxy(Child);
 
 impl Drop for Proxy {
     fn drop(&mut self) {
@@ -30,7 +30,7 @@ fn block(language: &str) -> &'static str {
 }
 
 /// Replaces each of `values`, which must be there.
-fn with(text: &str, values: &[(&str, &str)]) -> String {
+pub(crate) fn with(text: &str, values: &[(&str, &str)]) -> String {
     values.iter().fold(text.to_owned(), |text, (old, new)| {
         assert!(text.contains(old), "{old} is not in: {text}");
         text.replace(old, new)
@@ -41,7 +41,8 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn start(program: &str, arguments: &[&str], directory: &Path) -> Proxy {
+/// Starts a proxy, whose log is in the directory.
+pub(crate) fn start(program: &str, arguments: &[&str], directory: &Path) -> Proxy {
     let log = std::fs::File::create(directory.join("proxy.log")).unwrap();
     let mut command = Command::new(program);
     command.args(arguments).stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());

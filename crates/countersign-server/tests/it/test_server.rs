@@ -334,6 +334,12 @@ impl TestServer {
         self.http = Client::builder().tls_danger_accept_invalid_certs(true).build().unwrap();
     }
 
+    /// From now on, its client trusts this authority alone, PEM.
+    pub(crate) fn trust(&mut self, authority: &Path) {
+        let authority = Certificate::from_pem(&std::fs::read(authority).unwrap()).unwrap();
+        self.http = Client::builder().tls_certs_only([authority]).build().unwrap();
+    }
+
     /// The number of the server's threads.
     pub(crate) fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
