@@ -20,6 +20,8 @@ mod health;
 mod pool;
 mod presence;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod writer;
 
