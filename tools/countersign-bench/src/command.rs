@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
 use crate::dialect::Name;
+use crate::ledger::Kind;
 
 /// The file name of the server's program.
 const SERVER: &str = "countersign";
@@ -22,6 +23,13 @@ pub(crate) struct Bench {
     /// The dialect whose cycle is measured
     #[arg(long, value_enum, default_value_t)]
     pub(crate) dialect: Name,
+    /// The ledger. With PostgreSQL, SQLite's cycle is measured too, in turns with it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) ledger: Kind,
+    /// With --ledger postgres: the nodes that share the ledger. Applications call the first one,
+    /// and devices are connected to the last one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) nodes: u32,
     /// The time to measure each dialect, in seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: u64,
@@ -126,6 +134,8 @@ mod tests {
             "--idle 1000 --held 500 --restart",
             "--dialect onespan --seconds 4 --json f",
             "--push --queued 300 --server s --data d",
+            "--ledger sqlite --dialect onespan",
+            "--ledger postgres --nodes 2 --rate 300 --json f",
         ] {
             let words = std::iter::once("countersign-bench").chain(line.split_whitespace());
             if let Err(error) = Bench::try_parse_from(words) {

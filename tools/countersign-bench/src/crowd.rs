@@ -31,6 +31,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::bar::Bar;
+use crate::ledger::Ledger;
 
 /// Devices that are created at once, so that their commits share syncs.
 const TOGETHER: usize = 256;
@@ -64,23 +65,23 @@ pub(super) struct Keys {
 }
 
 impl Crowd {
-    /// Creates the ledger in `directory`, with `count` users of one device each. The first `woken`
-    /// of the devices are registered with Apple. `program` is the server's; its command line
-    /// creates the tenant and its client.
+    /// Creates the ledger, with `count` users of one device each. The first `woken` of the devices
+    /// are registered with Apple. `program` is the server's; its command line creates the tenant
+    /// and its client.
     pub(super) async fn make(
         program: &Path,
-        directory: &Path,
+        ledger: &Ledger,
         count: u32,
         woken: u32,
         bar: &Bar,
     ) -> anyhow::Result<Self> {
-        let made = |words| administer(program, directory, words);
+        let made = |words| administer(program, ledger, words);
         made(&["tenant", "create", TENANT]).await?;
         let client = made(&["client", "create", "Bench", "--tenant", TENANT]).await?;
         let client: MadeClient = serde_json::from_slice(&client)?;
         let key = made(&["key", "create", "--tenant", TENANT, "--kind", "front-end"]).await?;
         let key: MadeKey = serde_json::from_slice(&key)?;
-        let store = Store::sqlite(directory, None)?;
+        let store = ledger.open(now()?).await?;
         let tenant =
             store.read().tenant(&TENANT.parse()?).await?.context("the new tenant was not found")?;
         let signer = store.private_keys().prepare(&tenant.name, SigningRole::Authority).await?;
@@ -121,11 +122,14 @@ struct MadeKey {
     api_key: String,
 }
 
-/// Runs a command of the server's command line on the ledger in `directory`. Returns its output.
-async fn administer(program: &Path, directory: &Path, words: &[&str]) -> anyhow::Result<Vec<u8>> {
+/// Runs a command of the server's command line on the ledger. Returns its output.
+async fn administer(program: &Path, ledger: &Ledger, words: &[&str]) -> anyhow::Result<Vec<u8>> {
     let mut command = Command::new(program);
     // An empty environment, so that the default configuration applies.
-    command.env_clear().args(words).arg("--json").arg("--data").arg(directory);
+    command.env_clear().args(words).arg("--json").arg("--data").arg(&ledger.directory);
+    if let Some(file) = &ledger.config {
+        command.arg("--config").arg(file);
+    }
     let output = command.output().await.context("the server's program cannot be started")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "`countersign {}` failed: {}", words.join(" "), said.trim());

@@ -12,6 +12,7 @@ use crate::crowd::{Crowd, Keys};
 use crate::dialect::{Dialect, Name};
 use crate::idle;
 use crate::kobil::Kobil;
+use crate::ledger::Ledger;
 use crate::load::{Load, TURN};
 use crate::onespan::OneSpan;
 use crate::process::Server;
@@ -43,7 +44,8 @@ impl Bench {
         let room = WorkDirectory::make(self.data.as_deref())?;
         let before = verification::cpu();
         let bar = Bar::new("making devices", u64::from(devices.max(self.idle)));
-        let crowd = Crowd::make(&program, room.path(), devices.max(self.idle), 0, &bar).await?;
+        let ledger = Ledger::sqlite(room.path());
+        let crowd = Crowd::make(&program, &ledger, devices.max(self.idle), 0, &bar).await?;
         bar.end();
 
         let idle = match self.idle {

@@ -37,6 +37,8 @@ pub(super) const CALLED_BACK: &str = concat!(
 #[derive(Clone)]
 pub(super) struct Kobil {
     target: Target,
+    /// The address for devices, which is another node's in a fleet.
+    device_target: Target,
     tasks: Tasks,
     realm: Arc<str>,
     token: Arc<Mutex<HeaderValue>>,
@@ -56,6 +58,7 @@ impl Kobil {
         );
         let kobil = Self {
             target: target.clone(),
+            device_target: target.clone(),
             tasks: tasks.clone(),
             realm: format!("/auth/realms/{}", crowd.tenant).into(),
             token: Arc::new(Mutex::new(HeaderValue::from_static(""))),
@@ -63,6 +66,11 @@ impl Kobil {
         };
         kobil.renew().await?;
         Ok(kobil)
+    }
+
+    /// The same application, whose devices connect to another node.
+    pub(super) fn with_devices_at(self, device_target: &Target) -> Self {
+        Self { device_target: device_target.clone(), ..self }
     }
 
     /// Asks `user` to sign, in mode `how`. Returns the answer's body.
@@ -100,7 +108,7 @@ impl Dialect for Kobil {
     }
 
     async fn device(&self, keys: &Keys) -> anyhow::Result<Phone> {
-        Phone::connect(&self.target, keys).await
+        Phone::connect(&self.device_target, keys).await
     }
 
     async fn cycle(

@@ -14,7 +14,7 @@ use tokio::time::{Instant, interval, sleep_until, timeout};
 use crate::bar::Bar;
 use crate::crowd::Keys;
 use crate::dialect::{CYCLE_MAX, Dialect};
-use crate::process::{Server, own_cpu};
+use crate::process::{Measurable, own_cpu};
 use crate::report::Handshakes;
 use crate::tally::{Measured, Tally};
 use crate::task::Tasks;
@@ -71,7 +71,7 @@ impl<S: Dialect> Load<S> {
     /// and statements are prepared before the measurement.
     pub(super) async fn connect(
         dialect: S,
-        server: &Server,
+        server: &(impl Measurable + ?Sized),
         devices: Vec<Keys>,
         concurrency: u32,
         rate: Option<u32>,
@@ -118,7 +118,7 @@ impl<S: Dialect> Load<S> {
     pub(super) async fn measure(
         &mut self,
         turn: Duration,
-        server: &Server,
+        server: &(impl Measurable + ?Sized),
         bar: &Bar,
     ) -> anyhow::Result<()> {
         let (before, own_before) = (server.usage().await?, own_cpu()?);

@@ -13,10 +13,14 @@ mod command;
 mod connect;
 mod crowd;
 mod cycles;
+mod database;
 mod dialect;
+mod fleet;
+mod fleet_report;
 mod http_connection;
 mod idle;
 mod kobil;
+mod ledger;
 mod load;
 mod onespan;
 mod phone;
@@ -44,8 +48,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let bench = Bench::parse();
-    let measured = if bench.push { bench.pushes().await } else { bench.cycles().await };
-    match measured {
+    match bench.measure().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", countersign_device::display::text(&format!("{error:#}")));

@@ -63,6 +63,39 @@ impl AddAssign for Usage {
     }
 }
 
+/// The processes whose use of resources is measured together: one server, or the nodes of a fleet.
+pub(super) trait Measurable {
+    /// The CPU time until now.
+    fn cpu(&self) -> anyhow::Result<Duration>;
+
+    /// The use of resources until now.
+    async fn usage(&self) -> anyhow::Result<Usage>;
+}
+
+impl Measurable for Server {
+    fn cpu(&self) -> anyhow::Result<Duration> {
+        Self::cpu(self)
+    }
+
+    async fn usage(&self) -> anyhow::Result<Usage> {
+        Self::usage(self).await
+    }
+}
+
+impl Measurable for [Server] {
+    fn cpu(&self) -> anyhow::Result<Duration> {
+        self.iter().map(Server::cpu).sum()
+    }
+
+    async fn usage(&self) -> anyhow::Result<Usage> {
+        let mut sum = Usage::default();
+        for server in self {
+            sum += server.usage().await?;
+        }
+        Ok(sum)
+    }
+}
+
 impl Server {
     /// Starts `program` as a server on the ledger in `data`. `config` overrides the default
     /// configuration.

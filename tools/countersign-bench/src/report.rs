@@ -75,11 +75,11 @@ pub(super) struct Report {
 
 /// The figures of one dialect's cycles.
 #[derive(Debug, Serialize)]
-struct Figures {
-    cycles: u64,
+pub(super) struct Figures {
+    pub(super) cycles: u64,
     errors: u64,
     first_error: Option<String>,
-    cycles_per_second: f64,
+    pub(super) cycles_per_second: f64,
     latency_p50_milliseconds: f64,
     latency_p99_milliseconds: f64,
     latency_p99_9_milliseconds: f64,
@@ -90,7 +90,7 @@ struct Figures {
     /// From the device's confirmation to the application's answer.
     acknowledgement_to_answer_p50_milliseconds: f64,
     acknowledgement_to_answer_p99_milliseconds: f64,
-    server_cpu_microseconds_per_cycle: f64,
+    pub(super) server_cpu_microseconds_per_cycle: f64,
     load_cpu_microseconds_per_cycle: f64,
     commits_per_cycle: f64,
     syncs_per_cycle: f64,
@@ -185,7 +185,7 @@ impl Report {
 
 impl Figures {
     #[expect(clippy::cast_precision_loss, reason = "counts of a bench, far below 2^52")]
-    fn of(measured: &Measured) -> Self {
+    pub(super) fn of(measured: &Measured) -> Self {
         let counts = &measured.counts;
         let cycles = counts.latency.len();
         let of_a_cycle = |count: f64| round(count / cycles.max(1) as f64);
@@ -213,7 +213,7 @@ impl Figures {
     }
 
     /// The rows for people.
-    fn entries(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn entries(&self) -> Vec<(&'static str, String)> {
         let mut entries = vec![
             (
                 "cycles",

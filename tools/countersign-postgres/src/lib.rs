@@ -4,6 +4,8 @@
 //! It ends with the process that started it, however that ends: a shell holds the server, and waits
 //! for the end of a pipe.
 
+mod statistics;
+
 use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io::Write as _;
@@ -18,6 +20,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+
+pub use self::statistics::Statistics;
 
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -246,7 +246,7 @@ CREATE UNIQUE INDEX transactions_open_by_key ON transactions (tenant, request_ke
     WHERE due_at IS NOT NULL;
 CREATE INDEX transactions_open_by_user ON transactions (tenant, user_name, seq)
     WHERE due_at IS NOT NULL;
-CREATE INDEX transactions_due ON transactions (due_at)
+CREATE INDEX transactions_due ON transactions (due_at, seq)
     WHERE due_at IS NOT NULL;
 CREATE INDEX transactions_ended ON transactions (ended_at)
     WHERE ended_at IS NOT NULL;
@@ -312,8 +312,9 @@ CREATE TABLE deliveries (
     PRIMARY KEY (tenant, id)
 );
 
-CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX deliveries_by_destination ON deliveries (tenant, host, endpoint, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_due ON deliveries (due_at, seq) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_by_destination ON deliveries (tenant, host, endpoint, due_at, seq)
+    WHERE due_at IS NOT NULL;
 CREATE INDEX deliveries_dead_letters ON deliveries (tenant, seq) WHERE due_at IS NULL;
 CREATE INDEX deliveries_by_tenant ON deliveries (tenant, seq);
 CREATE INDEX deliveries_of_transaction ON deliveries (tenant, transaction_id);

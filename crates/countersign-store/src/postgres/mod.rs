@@ -21,6 +21,8 @@ mod pool;
 mod presence;
 mod schema;
 pub(crate) mod target;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod writer;
 

@@ -18,6 +18,8 @@ pub(crate) mod end_snapshot;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod evidence;
+#[cfg(test)]
+pub(crate) mod hot_queries;
 pub(crate) mod identity;
 pub(crate) mod identity_key;
 pub(crate) mod key;

@@ -23,12 +23,9 @@ use tokio::task::JoinHandle;
 use super::{OpenFor, Sqlite};
 use crate::Store;
 use crate::seal::{Owner, SealContext};
-use crate::sql::delivery::select;
 use crate::sql::error::StoreError;
-use crate::sql::{
-    activation, delivery, device, end_snapshot, event, evidence, identity, sealed, stored,
-    tenant_deletion, transaction,
-};
+use crate::sql::hot_queries::{HotQuery, hot_queries};
+use crate::sql::{sealed, tenant_deletion};
 
 #[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
 #[path = "../../tests/it/world.rs"]
@@ -255,57 +252,9 @@ async fn no_signing_key_is_in_the_files_in_the_clear() {
 #[tokio::test]
 async fn hot_queries_use_their_index_and_sort_nothing() {
     let (_directory, store) = store();
-    let of_transactions = |which: &str| format!("SELECT * FROM transactions WHERE {which}");
-    let plans = [
-        (of_transactions(transaction::BY_ID), "sqlite_autoindex_transactions_1"),
-        (of_transactions(transaction::LAST_BY_KEY), "transactions_by_key"),
-        (of_transactions(transaction::BY_REFERENCE), "transactions_by_reference"),
-        (of_transactions(transaction::OPEN_BY_USER), "transactions_open_by_user"),
-        (of_transactions(transaction::LIST_BY_USER), "transactions_by_user"),
-        (of_transactions(transaction::LIST), "transactions_by_tenant"),
-        (end_snapshot::STANDS.into(), "sqlite_autoindex_transactions_1"),
-        (transaction::SEQ.into(), "sqlite_autoindex_transactions_1"),
-        (transaction::EVIDENCE_SEQ.into(), "sqlite_autoindex_evidence_1"),
-        (transaction::OBSTACLES.into(), "transactions_open_by_key"),
-        (transaction::OBSTACLES.into(), "transactions_by_reference"),
-        (transaction::OBSTACLES.into(), "evidence_by_reference"),
-        (transaction::OBSTACLES.into(), "transactions_open_by_user"),
-        (transaction::COUNT_OPEN.into(), "transactions_open_by_user"),
-        (transaction::DUE_NOW.into(), "transactions_due"),
-        (transaction::DUE_NEXT.into(), "transactions_due"),
-        (transaction::VERSIONS.into(), "sqlite_autoindex_transactions_1"),
-        (transaction::VERSIONS.into(), "sqlite_autoindex_devices_1"),
-        (transaction::VERSIONS.into(), "PRIMARY KEY"),
-        (stored::ADD.into(), "PRIMARY KEY"),
-        (stored::SUM.into(), "PRIMARY KEY"),
-        (stored::REMOVE.into(), "PRIMARY KEY"),
-        (select::COUNT_DUE.into(), "deliveries_due"),
-        (select::DUE.into(), "deliveries_due"),
-        (select::NEXT_ENDPOINT.into(), "deliveries_by_destination"),
-        (select::NEXT_HOST.into(), "deliveries_by_destination"),
-        (select::NEXT_TENANT.into(), "deliveries_by_destination"),
-        (select::DUE_AT_DESTINATION.into(), "deliveries_by_destination"),
-        (delivery::GIVE_UP_EXPIRED.into(), "deliveries_by_destination"),
-        (delivery::LIST_DEAD_LETTERS.into(), "deliveries_dead_letters"),
-        (delivery::REPLAY_ALL.into(), "deliveries_dead_letters"),
-        (evidence::forgettable_statement(), "transactions_ended"),
-        (activation::EXPIRED.into(), "activations_expired"),
-        (device::list_statement(true), "devices_listed"),
-        (device::by_serial_statement(), "devices_by_serial"),
-        (device::list_statement(false), "devices_listed"),
-        (device::by_identity_statement(), "PRIMARY KEY"),
-        (identity::COUNT.into(), "PRIMARY KEY"),
-        (identity::devices_with_statement(2), "PRIMARY KEY"),
-        (identity::ENDS.into(), "identities_by_end"),
-        (event::BY_OPERATORS.into(), "events_by_operators"),
-        ("DELETE FROM identities WHERE tenant = ?1 AND device = ?2".into(), "identities_by_device"),
-        (
-            "DELETE FROM identity_labels WHERE tenant = ?1 AND device = ?2".into(),
-            "identity_labels_by_device",
-        ),
-    ];
+    let plans = hot_queries();
     let explain = async |sql: &Connection| {
-        for (query, index) in &plans {
+        for HotQuery { statement: query, sqlite: index, .. } in &plans {
             let mut explained = sql.prepare(&format!("EXPLAIN QUERY PLAN {query}"))?;
             let mut rows = explained.raw_query();
             let mut plan = String::new();

@@ -25,6 +25,7 @@ use crate::bar::Bar;
 use crate::command::Bench;
 use crate::crowd::Crowd;
 use crate::kobil::Kobil;
+use crate::ledger::Ledger;
 use crate::load::TURN;
 use crate::process::Server;
 use crate::tally::Measured;
@@ -59,8 +60,8 @@ impl Bench {
         let room = WorkDirectory::make(self.data.as_deref())?;
         let before = verification::cpu();
         let bar = Bar::new("making devices", 2 * u64::from(self.devices));
-        let crowd =
-            Crowd::make(&program, room.path(), 2 * self.devices, self.devices, &bar).await?;
+        let ledger = Ledger::sqlite(room.path());
+        let crowd = Crowd::make(&program, &ledger, 2 * self.devices, self.devices, &bar).await?;
         bar.end();
         let found = self.push(&program, &room, crowd).await?;
         let verification = before.min(verification::cpu());
@@ -93,14 +94,14 @@ impl Bench {
         let config = configure(room.path(), &services)?;
         let server = Server::start(program, room.path(), self.tls, Some(&config)).await?;
         let tasks = Tasks::default();
-        let found = self.measure(&server, &mut services, crowd, room.path(), &tasks).await;
+        let found = self.measure_pushes(&server, &mut services, crowd, room.path(), &tasks).await;
         drop(services);
         tasks.finish().await;
         server.stop().await;
         found
     }
 
-    async fn measure(
+    async fn measure_pushes(
         &self,
         server: &Server,
         services: &mut Services,
