@@ -60,8 +60,8 @@ impl Packaging {
         let mut compose = Command::new("docker-compose");
         compose.arg("-f").arg(root.join("deploy/compose.yaml")).args(["config", "--quiet"]);
         total += Step::new("compose file", compose).check();
-        total += tried("package", trial::package(&package));
-        total += tried("image", trial::image(&layout));
+        total += tried("package", &trial::package(&package));
+        total += tried("image", &trial::image(&layout));
         println!("\n{total}; in {}", run.out.display());
         Ok(total)
     }
@@ -108,9 +108,9 @@ fn is_static(program: &Path) -> anyhow::Result<bool> {
 }
 
 /// Counts a trial as one check.
-fn tried(what: &'static str, result: anyhow::Result<String>) -> Tally {
+fn tried(what: &str, result: &anyhow::Result<String>) -> Tally {
     heading(what);
-    match &result {
+    match result {
         Ok(said) => println!("   {said}"),
         Err(error) => println!("   {what} FAILED: {error:#}"),
     }
