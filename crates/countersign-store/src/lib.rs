@@ -144,7 +144,9 @@ impl Store {
         must_be_new: bool,
         now: Timestamp,
     ) -> Result<Self, PostgresError> {
-        Postgres::open(location, master_key_file, must_be_new, now).await.map(Self::Postgres)
+        Box::pin(Postgres::open(location, master_key_file, must_be_new, now))
+            .await
+            .map(Self::Postgres)
     }
 
     /// Completes the queued work, checkpoints the file and stops writing. Reads still work.
@@ -201,7 +203,7 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.backlog()),
             Self::Sqlite(sqlite) => sqlite.backlog(),
-            Self::Postgres(postgres) => postgres.backlog().await,
+            Self::Postgres(postgres) => Box::pin(postgres.backlog()).await,
         }
     }
 
@@ -218,7 +220,7 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(Vec::new()),
             Self::Sqlite(sqlite) => sqlite.events_of_operators(since, limit),
-            Self::Postgres(postgres) => postgres.events_of_operators(since, limit).await,
+            Self::Postgres(postgres) => Box::pin(postgres.events_of_operators(since, limit)).await,
         }
     }
 
@@ -230,7 +232,7 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.has_devices()),
             Self::Sqlite(sqlite) => sqlite.has_devices(),
-            Self::Postgres(postgres) => postgres.has_devices().await,
+            Self::Postgres(postgres) => Box::pin(postgres.has_devices()).await,
         }
     }
 
@@ -256,7 +258,7 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.signing_key(tenant, role)),
             Self::Sqlite(sqlite) => sqlite.signing_key(tenant, role),
-            Self::Postgres(postgres) => postgres.signing_key(tenant, role).await,
+            Self::Postgres(postgres) => Box::pin(postgres.signing_key(tenant, role)).await,
         }
     }
 
@@ -268,7 +270,7 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.callback_keys(tenant, client)),
             Self::Sqlite(sqlite) => sqlite.callback_keys(tenant, client),
-            Self::Postgres(postgres) => postgres.callback_keys(tenant, client).await,
+            Self::Postgres(postgres) => Box::pin(postgres.callback_keys(tenant, client)).await,
         }
     }
 }
@@ -281,7 +283,8 @@ macro_rules! forward {
                 match self {
                     Self::Memory(store) => store.$name($($argument),*).await,
                     Self::Sqlite(store) => store.$name($($argument),*).await,
-                    Self::Postgres(store) => store.$name($($argument),*).await,
+                    // Boxed, so that callers of the other stores do not carry its size.
+                    Self::Postgres(store) => Box::pin(store.$name($($argument),*)).await,
                 }
             })*
         }

@@ -68,7 +68,7 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(0),
             Self::Sqlite(sqlite) => sqlite.reseal(limit).await,
-            Self::Postgres(postgres) => postgres.reseal(limit).await,
+            Self::Postgres(postgres) => Box::pin(postgres.reseal(limit)).await,
         }
     }
 
@@ -89,7 +89,7 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(0),
             Self::Sqlite(sqlite) => sqlite.sealed_under(key),
-            Self::Postgres(postgres) => postgres.sealed_under(key).await,
+            Self::Postgres(postgres) => Box::pin(postgres.sealed_under(key)).await,
         }
     }
 
@@ -98,7 +98,7 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(Vec::new()),
             Self::Sqlite(sqlite) => sqlite.named_master_keys(),
-            Self::Postgres(postgres) => postgres.named_master_keys().await,
+            Self::Postgres(postgres) => Box::pin(postgres.named_master_keys()).await,
         }
     }
 }

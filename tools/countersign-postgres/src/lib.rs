@@ -6,7 +6,6 @@
 
 mod statistics;
 
-use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -24,7 +23,7 @@ use anyhow::{Context as _, bail, ensure};
 pub use self::statistics::Statistics;
 
 /// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The settings of every server. Syncs are real.
 const SETTINGS: &str = "
@@ -300,7 +299,7 @@ fn programs() -> anyhow::Result<PathBuf> {
     if let Some((_, newest)) = versions.pop() {
         return Ok(newest.join("bin"));
     }
-    let path = std::env::var_os("PATH").unwrap_or_else(OsString::new);
+    let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .find(|directory| directory.join("initdb").exists())
         .context("PostgreSQL is not installed: `apt-get install postgresql` on Debian")

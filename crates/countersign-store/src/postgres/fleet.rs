@@ -63,13 +63,12 @@ impl Fleet {
             // Where devices are is a hint: its commits need not wait for the disk.
             connection.client().batch_execute("SET synchronous_commit TO off").await?;
             let lease = number_of(LEASE);
-            let number = match number {
-                Some(number) => i64::from(number),
-                None => {
-                    let insert =
-                        format!("INSERT INTO nodes (until) VALUES ({NOW} + ?1) RETURNING number");
-                    connection.value(&insert, values![lease]).await?
-                }
+            let number = if let Some(number) = number {
+                i64::from(number)
+            } else {
+                let insert =
+                    format!("INSERT INTO nodes (until) VALUES ({NOW} + ?1) RETURNING number");
+                connection.value(&insert, values![lease]).await?
             };
             let channel = self.channel();
             let node = FleetNode { connection, number, channel };

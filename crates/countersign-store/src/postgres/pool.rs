@@ -43,11 +43,8 @@ impl Pool {
     /// Lends a connection.
     pub(super) async fn lend(&self) -> Result<Lent, StoreError> {
         let waited = timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await;
-        let permit = match waited {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) | Err(_) => {
-                return Err(StoreError::Misused("all connections to the database are in use"));
-            }
+        let Ok(Ok(permit)) = waited else {
+            return Err(StoreError::Misused("all connections to the database are in use"));
         };
         let connection = loop {
             let Some(idle) = self.idle.lock().pop() else { break self.connect().await? };

@@ -82,7 +82,7 @@ async fn migrate(
         FROM information_schema.tables WHERE table_schema = $1";
     let row = client.query_one(tables, &[&schema]).await.map_err(failed)?;
     let (tables, is_ledger): (i64, i64) = (row.get(0), row.get(1));
-    let known = MIGRATIONS.len() as i64;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let found = match (tables, is_ledger) {
         (0, _) => 0,
         (_, 0) => return Err(PostgresError::Foreign(schema.into())),

@@ -120,7 +120,7 @@ impl Writers {
         Ok(())
     }
 
-    /// BatchCounts a unit of work that was written alone.
+    /// Counts a unit of work that was written alone.
     pub(super) fn count_alone(&self) {
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         self.counts.syncs.fetch_add(1, Ordering::Relaxed);
