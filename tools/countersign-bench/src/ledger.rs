@@ -45,7 +45,8 @@ impl Ledger {
         let config = directory.join("countersign.toml");
         let key = directory.join("master.key");
         let text = format!(
-            "[store]\nurl = \"{url}\"\nschema = \"{SCHEMA}\"\nmaster_key_file = {key:?}\n",
+            "[store]\nurl = \"{url}\"\nschema = \"{SCHEMA}\"\nmaster_key_file = \"{}\"\n",
+            key.display()
         );
         std::fs::write(&config, text)
             .with_context(|| format!("{} cannot be written", config.display()))?;
