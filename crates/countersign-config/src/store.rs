@@ -29,7 +29,7 @@ pub struct PostgresConfig {
     pub client_certificate: Option<(PathBuf, PathBuf)>,
     /// The schema of the ledger's tables.
     pub schema: String,
-    /// The most connections for reads and for administration.
+    /// The most connections for listings and for administration.
     pub connections_max: usize,
     /// The longest time of one statement.
     pub statement_timeout: Duration,

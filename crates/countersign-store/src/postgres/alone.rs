@@ -5,7 +5,7 @@ use countersign_core::port::Committed;
 use countersign_core::time::Timestamp;
 
 use super::pool::{Lent, Pool};
-use super::unit::{Batch, Ended};
+use super::unit::{Batch, Failed};
 use crate::postgres_error::is_of_others;
 use crate::sql::change::PreparedCommit;
 use crate::sql::delivery::Candidate;
@@ -52,12 +52,12 @@ impl Alone {
     async fn attempt(&self, pool: &Pool) -> Result<Done, StoreError> {
         let batch = Batch::new(pool.lend_unit().await?);
         let done = self.write(&batch).await?;
-        match batch.end().await? {
-            (Ended::TenantLocked, _) => Err(StoreError::TenantLocked),
-            (Ended::Written, lent) => {
-                lent.commit().await?;
+        match batch.commit().await {
+            Ok(lent) => {
+                lent.committed();
                 Ok(done)
             }
+            Err(Failed::Unwritten(error) | Failed::Unknown(error)) => Err(error),
         }
     }
 

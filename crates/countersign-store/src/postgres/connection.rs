@@ -1,9 +1,10 @@
 //! A connection to PostgreSQL, as the SQL of the ledger uses it.
 
 use std::collections::HashMap;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Waker};
 
+use futures_util::future::{MaybeDone, maybe_done};
 use parking_lot::Mutex;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 use tokio_postgres::{Client, Statement};
@@ -38,6 +39,14 @@ impl Connection {
     pub(super) fn send(&self, command: &str) {
         let sent = pin!(self.client.batch_execute(command));
         let _ = sent.poll(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Sends a request whose statement is prepared, and answers a future of its answer.
+    pub(super) fn sent<F: Future>(request: F) -> Pin<Box<MaybeDone<F>>> {
+        let mut request = Box::pin(maybe_done(request));
+        // A request is sent when it is polled for the first time.
+        let _ = request.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        request
     }
 
     /// The prepared form of a statement.

@@ -16,6 +16,7 @@ mod alone;
 mod connection;
 mod fleet;
 mod health;
+mod joined;
 mod lease;
 mod pool;
 mod presence;
@@ -222,6 +223,19 @@ impl Postgres {
         read.await.map_err(|error| error.while_doing(doing))
     }
 
+    /// Reads a few rows by their keys, on a connection that others use at the same time.
+    async fn read_beside<T>(
+        &self,
+        doing: &'static str,
+        work: impl AsyncFnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, Fault> {
+        let read = async {
+            let shared = self.0.pool.share().await?;
+            work(&shared).await
+        };
+        read.await.map_err(|error| error.while_doing(doing))
+    }
+
     /// Reads with several statements of one moment.
     async fn read_at_once<T>(
         &self,
@@ -287,9 +301,16 @@ impl Ledger for Postgres {
 
     async fn snapshot(&self, tenant: &TenantName, query: Query<'_>) -> Result<Snapshot, Fault> {
         let doing = snapshot::doing(query);
-        let load = async |sql: &Connection| snapshot::load(sql, tenant, query, &self.0.keys).await;
+        let keys = &self.0.keys;
+        let joined = async |sql: &Connection| joined::load(sql, tenant, query, keys).await;
+        if joined::fits(query)
+            && let Some(found) = self.read_beside(doing, joined).await?
+        {
+            return Ok(found);
+        }
+        let load = async |sql: &Connection| snapshot::load(sql, tenant, query, keys).await;
         if snapshot::is_one_statement(query) {
-            self.read(doing, load).await
+            self.read_beside(doing, load).await
         } else {
             self.read_at_once(doing, load).await
         }
@@ -308,12 +329,12 @@ impl Ledger for Postgres {
 
     async fn presence(&self, tenant: &TenantName, user: &UserName) -> Result<Vec<Presence>, Fault> {
         let load = async |sql: &Connection| presence::load(sql, tenant, user).await;
-        self.read("reading where devices are connected", load).await
+        self.read_beside("reading where devices are connected", load).await
     }
 
     async fn credential(&self, key: CredentialKey<'_>) -> Result<Option<Credential>, Fault> {
         let find = async |sql: &Connection| read::credential(sql, key).await;
-        self.read("reading a credential", find).await
+        self.read_beside("reading a credential", find).await
     }
 
     async fn transactions(

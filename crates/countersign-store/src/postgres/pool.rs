@@ -2,10 +2,11 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::address::Address;
@@ -16,12 +17,18 @@ use crate::sql::error::StoreError;
 /// How long a caller waits for a connection that others use.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// The connections for reads of a few rows. Their statements are sent without waiting for those of
+/// others, so that few connections carry many.
+const SHARED: usize = 2;
+
 /// Connections, which are made when they are needed and kept until they end.
 pub(super) struct Pool {
     address: Arc<Address>,
     health: Arc<Health>,
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
+    shared: [AsyncMutex<Option<Arc<Connection>>>; SHARED],
+    next: AtomicUsize,
 }
 
 /// A connection that is lent until this is dropped.
@@ -37,7 +44,20 @@ pub(super) struct Lent {
 impl Pool {
     pub(super) fn new(address: Arc<Address>, health: Arc<Health>, connections_max: usize) -> Self {
         let permits = Arc::new(Semaphore::new(connections_max.max(1)));
-        Self { address, health, idle: Arc::default(), permits }
+        let (shared, next) = Default::default();
+        Self { address, health, idle: Arc::default(), permits, shared, next }
+    }
+
+    /// A connection that others use at the same time.
+    pub(super) async fn share(&self) -> Result<Arc<Connection>, StoreError> {
+        let which = self.next.fetch_add(1, Ordering::Relaxed) % SHARED;
+        let mut shared = self.shared[which].lock().await;
+        if let Some(connection) = shared.as_ref().filter(|one| !one.is_closed()) {
+            return Ok(Arc::clone(connection));
+        }
+        let connection = Arc::new(self.connect().await?);
+        *shared = Some(Arc::clone(&connection));
+        Ok(connection)
     }
 
     /// Lends a connection.
@@ -85,10 +105,9 @@ impl Pool {
 }
 
 impl Lent {
-    /// Commits the unit of work.
-    pub(super) async fn commit(mut self) -> Result<(), tokio_postgres::Error> {
+    /// Gives the connection back after its unit of work was committed.
+    pub(super) fn committed(mut self) {
         self.end = None;
-        self.client().batch_execute("COMMIT").await
     }
 }
 

@@ -6,7 +6,7 @@ use countersign_core::time::Timestamp;
 use tempfile::TempDir;
 
 use super::connection::in_postgres;
-use super::{Postgres, PostgresLocation};
+use super::{Postgres, PostgresLocation, joined, unit};
 use crate::sql::hot_queries::{HotQuery, hot_queries};
 
 async fn store() -> (TempDir, Postgres) {
@@ -83,7 +83,17 @@ async fn hot_queries_use_their_index_and_sort_nothing() {
     // As a prepared statement that has been used often.
     sql.batch_execute("SET plan_cache_mode = force_generic_plan").await.unwrap();
     let mut wrong = Vec::new();
-    for HotQuery { statement, postgres: index, .. } in hot_queries() {
+    let joined = [
+        (joined::USER_WITH_DEVICES.clone(), "users_pkey"),
+        (joined::USER_WITH_DEVICES.clone(), "devices_listed"),
+        (joined::STEP.clone(), "devices_pkey"),
+        (joined::STEP.clone(), "users_pkey"),
+        (joined::STEP.clone(), "transactions_pkey"),
+        (unit::CALL_OFF.to_owned(), "deliveries_of_transaction"),
+    ];
+    let shared =
+        hot_queries().into_iter().map(|HotQuery { statement, postgres, .. }| (statement, postgres));
+    for (statement, index) in shared.chain(joined) {
         let statement = in_postgres(&statement);
         sql.batch_execute(&format!("PREPARE hot AS {statement}")).await.unwrap();
         let count = "SELECT cardinality(parameter_types) FROM pg_prepared_statements

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use super::address::Address;
 use super::connection::Connection;
 use super::health::Health;
-use super::unit::{Batch, Ended};
+use super::unit::{Batch, Failed};
 use crate::Stats;
 use crate::postgres_error::is_of_others;
 use crate::sql::change::PreparedCommit;
@@ -143,14 +143,6 @@ struct BatchWriter {
     /// Units about a user who has another one in the batch before.
     deferred: VecDeque<Unit>,
     counts: Arc<BatchCounts>,
-}
-
-/// How far a batch came.
-enum Failed {
-    /// Nothing is written.
-    Unwritten(StoreError),
-    /// The connection ended during the commit, so that it may be written or not.
-    Unknown(StoreError),
 }
 
 impl BatchWriter {
@@ -275,35 +267,20 @@ fn take_more(taken: &mut VecDeque<Unit>, waiting: &mut mpsc::Receiver<Unit>) {
 /// written.
 async fn write(connection: &Connection, units: &[Unit]) -> Result<(Vec<Answer>, bool), Failed> {
     connection.send("BEGIN");
-    let written = write_all(connection, units).await;
-    let (answers, is_changed) = match written {
-        Ok(written) => written,
+    let batch = Batch::new(connection);
+    // All are polled in turn, so that their statements are sent together.
+    let written = futures_util::future::join_all(units.iter().map(|unit| unit.work.write(&batch)));
+    let answers: Result<Vec<Answer>, StoreError> = written.await.into_iter().collect();
+    let answers = match answers {
+        Ok(answers) => answers,
         Err(error) => {
             connection.send("ROLLBACK");
             return Err(Failed::Unwritten(error));
         }
     };
-    // PostgreSQL answers a COMMIT of a failed transaction without an error. Here every statement
-    // was answered, and none failed.
-    match connection.client().batch_execute("COMMIT").await {
-        Ok(()) => Ok((answers, is_changed)),
-        Err(error) => Err(Failed::Unknown(error.into())),
-    }
-}
-
-async fn write_all(
-    connection: &Connection,
-    units: &[Unit],
-) -> Result<(Vec<Answer>, bool), StoreError> {
-    let batch = Batch::new(connection);
-    // All are polled in turn, so that their statements are sent together.
-    let written = futures_util::future::join_all(units.iter().map(|unit| unit.work.write(&batch)));
-    let answers: Vec<Answer> = written.await.into_iter().collect::<Result<_, _>>()?;
     let is_changed = answers.iter().any(Answer::is_change);
-    match batch.end().await? {
-        (Ended::Written, _) => Ok((answers, is_changed)),
-        (Ended::TenantLocked, _) => Err(StoreError::TenantLocked),
-    }
+    batch.commit().await?;
+    Ok((answers, is_changed))
 }
 
 impl Work {

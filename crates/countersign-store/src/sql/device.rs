@@ -22,11 +22,12 @@ use body::IdentityBody;
 pub(crate) use body::{AboutBody, PurposeBody};
 pub(crate) use push::{load_sleeper, retire as retire_push};
 
-const COLUMNS: &str = "tenant, id, version, user_name, serial_base, sequence, status, auth_key,
+pub(crate) const COLUMNS: &str =
+    "tenant, id, version, user_name, serial_base, sequence, status, auth_key,
     payload_key, code_key, pin_digest, pin_version, push_provider, push_address, push_mark,
     push_at, push_retired, enrolled_at, about, identities";
 /// The column that is read after these.
-const TENANT_LOCKED: &str =
+pub(crate) const TENANT_LOCKED: &str =
     "coalesce((SELECT state <> 'active' FROM tenants WHERE name = devices.tenant), false)";
 
 /// The version of a device's row, and whether its identities and its status are these.
@@ -360,7 +361,7 @@ pub(crate) fn id_or_none(
     id.map(Some).ok_or_else(|| columns.corrupt(column, "not a device id"))
 }
 
-fn read(row: Cells, keys: &MasterKeys) -> Result<Versioned<Device>, StoreError> {
+pub(crate) fn read(row: Cells, keys: &MasterKeys) -> Result<Versioned<Device>, StoreError> {
     let mut columns = Columns::of("devices", 2, row);
     let tenant: TenantName = columns.text("tenant")?;
     let id = id(&mut columns, "id")?;

@@ -37,6 +37,7 @@ pub(crate) mod transaction;
 pub(crate) mod user;
 pub(crate) mod value;
 
+use countersign_core::id::{TenantName, TransactionId};
 use countersign_core::port::{Committed, StoredMax};
 use countersign_core::spec::TransactionSpec;
 use error::StoreError;
@@ -61,6 +62,14 @@ pub(crate) trait Sql {
         Self: Sized,
     {
         stored::add(self, spec, max).await
+    }
+
+    /// Removes the queued pushes of a transaction that has ended.
+    async fn call_off(&self, tenant: &TenantName, id: TransactionId) -> Result<(), StoreError>
+    where
+        Self: Sized,
+    {
+        delivery::call_off(self, tenant, id).await
     }
 
     /// Writes an event, as its tenant's next.

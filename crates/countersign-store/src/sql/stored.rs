@@ -50,23 +50,40 @@ pub(crate) async fn add(
 }
 
 /// The quota, if any, that one more transaction of this client would exceed.
-pub(crate) async fn full(
+async fn full(
     sql: &impl Sql,
     spec: &TransactionSpec,
     max: StoredMax,
 ) -> Result<Option<Committed>, StoreError> {
-    let sum = SUM;
-    let rows = sql.query(sum, values![spec.tenant.as_str(), spec.client.as_str()]).await?;
-    let Some(row) = rows.into_iter().next() else { return Ok(None) };
-    let mut columns = Columns::of("stored", 0, row);
-    let (all, own): (u64, u64) = (columns.number("bytes")?, columns.number("bytes")?);
-    Ok(if own >= max.client {
-        Some(Committed::ClientFull)
-    } else if all >= max.tenant {
-        Some(Committed::TenantFull)
-    } else {
-        None
-    })
+    Ok(Sums::read(sql, spec).await?.full(max))
+}
+
+/// The stored bytes that count for a quota.
+#[derive(Clone, Copy)]
+pub(crate) struct Sums {
+    of_tenant: u64,
+    of_client: u64,
+}
+
+impl Sums {
+    /// Reads the bytes of a transaction's client and tenant.
+    pub(crate) async fn read(sql: &impl Sql, spec: &TransactionSpec) -> Result<Self, StoreError> {
+        let row = sql.first(SUM, values![spec.tenant.as_str(), spec.client.as_str()]).await?;
+        let mut columns = Columns::of("stored", 0, row.unwrap_or_default());
+        let (of_tenant, of_client) = (columns.number("bytes")?, columns.number("bytes")?);
+        Ok(Self { of_tenant, of_client })
+    }
+
+    /// The quota, if any, that one more transaction would exceed.
+    pub(crate) fn full(self, max: StoredMax) -> Option<Committed> {
+        if self.of_client >= max.client {
+            Some(Committed::ClientFull)
+        } else if self.of_tenant >= max.tenant {
+            Some(Committed::TenantFull)
+        } else {
+            None
+        }
+    }
 }
 
 /// Subtracts a row of `transactions` before it is deleted.

@@ -33,7 +33,8 @@ mod read;
 
 pub(crate) use self::read::read;
 
-const COLUMNS: &str = "tenant, id, version, state, reached, due_at, takes, ended_at, ended_by,
+pub(crate) const COLUMNS: &str =
+    "tenant, id, version, state, reached, due_at, takes, ended_at, ended_by,
     end_reason, proof_content, proof_signer, evidence, raw, discarded, dialect, client, user_name,
     request_key, reference, device, started_at, body, content";
 
@@ -105,7 +106,13 @@ impl CommitWork {
         let spec = &*self.commit.transaction.spec;
         let changes_user = self.body.is_some() || self.commit.lock_state.is_some();
         let preconditions = self.commit.preconditions;
-        let found = Versions::read(sql, spec, preconditions, changes_user).await?;
+        // Both are sent together. The second one is executed when the first one holds its locks.
+        let (found, obstacle) = futures_util::future::join(
+            Versions::read(sql, spec, preconditions, changes_user),
+            self.obstacle(sql),
+        )
+        .await;
+        let found = found?;
         let version = found.transaction;
         if let (None, Some(expected), Event::Discarded) =
             (version, self.commit.expected, self.commit.event)
@@ -121,8 +128,11 @@ impl CommitWork {
             return Ok(Committed::SignatureUsed);
         }
         if let Some(body) = &self.body {
-            if let Some(obstacle) = self.obstacle(sql).await? {
+            if let Some(obstacle) = obstacle? {
                 return Ok(obstacle);
+            }
+            if let Some(full) = sql.count_stored(spec, self.commit.stored_max).await? {
+                return Ok(full);
             }
             self.insert(sql, body).await?;
         } else {
@@ -139,7 +149,7 @@ impl CommitWork {
         if let Event::Ended(_) = self.commit.event
             && self.body.is_none()
         {
-            delivery::call_off(sql, &spec.tenant, spec.id).await?;
+            sql.call_off(&spec.tenant, spec.id).await?;
         }
         for delivery in &self.commit.deliveries {
             delivery::insert(sql, spec.id, delivery).await?;
@@ -147,9 +157,11 @@ impl CommitWork {
         Ok(Committed::Written)
     }
 
-    /// The reason, if any, for not adding a new transaction. If there is none, the transaction is
-    /// counted as stored.
+    /// The reason, if any, for not adding a new transaction, besides its client's quota.
     async fn obstacle(&self, sql: &impl Sql) -> Result<Option<Committed>, StoreError> {
+        if self.body.is_none() {
+            return Ok(None);
+        }
         let spec = &self.commit.transaction.spec;
         let reference = spec.reference.as_ref().map(|reference| reference.name.as_str());
         let (tenant, user) = (spec.tenant.as_str(), spec.user.as_str());
@@ -171,7 +183,7 @@ impl CommitWork {
         if columns.next::<u32>("count")? >= u32::from(self.commit.open_max) {
             return Ok(Some(Committed::TooManyOpen));
         }
-        sql.count_stored(spec, self.commit.stored_max).await
+        Ok(None)
     }
 
     async fn insert(&self, sql: &impl Sql, body: &str) -> Result<(), StoreError> {

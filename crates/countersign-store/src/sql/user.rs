@@ -13,7 +13,8 @@ use crate::sql::Sql;
 use crate::sql::value::{Cells, values};
 
 /// The columns of a user, in the order in which [`read`] reads them.
-const COLUMNS: &str = "tenant, name, version, id, serial_base, devices_made, activations_made,
+pub(crate) const COLUMNS: &str =
+    "tenant, name, version, id, serial_base, devices_made, activations_made,
     wrong_pins, wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock, locked_until, profile,
     created_at";
 
@@ -85,7 +86,7 @@ pub(crate) async fn list(
     Ok(Listed::new(users, page.limit, |last| last.value.name.clone()))
 }
 
-fn read(row: Cells) -> Result<Versioned<User>, StoreError> {
+pub(crate) fn read(row: Cells) -> Result<Versioned<User>, StoreError> {
     let mut columns = Columns::of("users", 2, row);
     let (tenant, name) = (columns.text("tenant")?, columns.text("name")?);
     let version = columns.next("version")?;
