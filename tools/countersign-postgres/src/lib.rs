@@ -71,8 +71,8 @@ pub fn shared() -> &'static Server {
     SHARED.get_or_init(|| Server::start(SETTINGS_OF_TESTS).expect("a PostgreSQL server starts"))
 }
 
-/// What tests change: nothing that they could notice.
-const SETTINGS_OF_TESTS: &str = "max_wal_size = 256MB\n";
+/// What tests change: they do not wait for the disk, because nothing crashes this server.
+const SETTINGS_OF_TESTS: &str = "max_wal_size = 256MB\nfsync = off\nfull_page_writes = off\n";
 
 /// A name for a schema that no other test of this process uses.
 #[must_use]

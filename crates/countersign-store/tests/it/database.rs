@@ -9,12 +9,15 @@ use countersign_core::port::{
 };
 use countersign_core::tenant::TenantState;
 use countersign_core::time::Timestamp;
+use countersign_core::transaction::{Decline, End, State, Transaction};
 use countersign_postgres::{Server, new_schema, shared};
 use countersign_store::{PostgresLocation, Store};
 use futures_util::future::join_all;
 use tempfile::TempDir;
 
-use crate::world::{Changes as _, commit, populate, spec, taken, waiting, with_deliveries};
+use crate::world::{
+    Changes as _, commit, device_id, populate, spec, taken, waiting, with_deliveries,
+};
 use crate::{location, now, postgres};
 
 /// Opens a ledger; answers the error's sentence.
@@ -252,4 +255,22 @@ async fn a_database_that_crashes_and_comes_back_costs_no_acknowledged_commit() {
         let found = store.read().transaction(&acme, &Handle::Id(spec(id).id)).await.unwrap();
         assert!(found.is_some(), "{id} was acknowledged");
     }
+}
+
+#[tokio::test]
+async fn words_of_a_device_that_the_database_cannot_store_are_stored_without_that_character() {
+    let (_directory, store) = postgres().await;
+    store.step(commit(waiting(spec(1)), None)).await.unwrap();
+    let words = String::from("no\0thanks");
+    let end = End::Declined { by: device_id(1), reason: Decline::User, words };
+    let state = State::Ended { at: Timestamp(300), end };
+    let declined = Transaction { state, ..waiting(spec(1)) };
+    assert_eq!(store.step(commit(declined, Some(1))).await.unwrap(), Committed::Written);
+    let handle = Handle::Id(spec(1).id);
+    let found = store.read().transaction(&"acme".parse().unwrap(), &handle).await.unwrap();
+    let end = found.unwrap().value.end().cloned();
+    assert!(
+        matches!(&end, Some(End::Declined { words, .. }) if words == "no\u{fffd}thanks"),
+        "{end:?}"
+    );
 }
