@@ -176,10 +176,12 @@ impl Address {
         config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
         config.connect_timeout(CONNECT_MAX).application_name("countersign");
         config.tcp_user_timeout(CONNECT_MAX * 2).keepalives_idle(Duration::from_secs(10));
+        // A plan that must scan a table counts as very dear if scans are off, and would be compiled
+        // by LLVM at each execution.
         let settings = format!(
             "SET search_path TO {}; SET statement_timeout TO {}; SET lock_timeout TO {1};
              SET idle_in_transaction_session_timeout TO {1};
-             SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off",
+             SET plan_cache_mode TO force_generic_plan; SET enable_seqscan TO off; SET jit TO off",
             location.schema,
             location.statement_timeout.as_millis(),
         );
