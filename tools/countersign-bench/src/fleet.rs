@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::ensure;
-use countersign_postgres::Statistics;
 
 use crate::bar::Bar;
 use crate::command::Bench;
 use crate::crowd::Crowd;
 use crate::database::Database;
 use crate::dialect::Name;
-use crate::fleet_report::FleetReport;
+use crate::fleet_report::{FleetFound, FleetReport};
 use crate::kobil::Kobil;
 use crate::ledger::{Kind, Ledger};
 use crate::load::{Load, TURN};
@@ -24,21 +23,6 @@ use crate::task::Tasks;
 use crate::text;
 use crate::verification;
 use crate::work_directory::{self, WorkDirectory};
-
-/// The measured figures.
-pub(super) struct FleetFound {
-    pub(super) postgres: Measured,
-    pub(super) database_cpu: Duration,
-    pub(super) database: Statistics,
-    pub(super) database_connections: i64,
-    pub(super) database_version: String,
-    /// The memory of all nodes.
-    pub(super) nodes_memory: u64,
-    pub(super) sqlite: Measured,
-    /// The growth of SQLite's files.
-    pub(super) sqlite_bytes: u64,
-    pub(super) sqlite_memory: u64,
-}
 
 /// Servers under load, and the load.
 struct Side {

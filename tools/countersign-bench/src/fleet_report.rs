@@ -2,12 +2,28 @@
 
 use std::time::Duration;
 
+use countersign_postgres::Statistics;
 use serde::Serialize;
 
 use crate::command::{Bench, Tls};
-use crate::fleet::FleetFound;
 use crate::report::{Figures, micros, processor, round};
+use crate::tally::Measured;
 use crate::text;
+
+/// The measured figures.
+pub(super) struct FleetFound {
+    pub(super) postgres: Measured,
+    pub(super) database_cpu: Duration,
+    pub(super) database: Statistics,
+    pub(super) database_connections: i64,
+    pub(super) database_version: String,
+    /// The memory of all nodes.
+    pub(super) nodes_memory: u64,
+    pub(super) sqlite: Measured,
+    /// The growth of SQLite's files.
+    pub(super) sqlite_bytes: u64,
+    pub(super) sqlite_memory: u64,
+}
 
 /// The figures.
 #[derive(Debug, Serialize)]

@@ -36,8 +36,8 @@ pub struct PostgresLocation {
     pub client_certificate: Option<(PathBuf, PathBuf)>,
     /// The schema of the ledger's tables in the database. It is made if it is missing.
     pub schema: String,
-    /// The most connections for listings and for administration. The writers, and the reads of a few
-    /// rows, have two more each.
+    /// The most connections for listings and for administration. The writers, and the reads of a
+    /// few rows, have two more each.
     pub connections_max: usize,
     /// The longest time of one statement.
     pub statement_timeout: Duration,

@@ -108,8 +108,8 @@ fn step(rows: Vec<Cells>, keys: &MasterKeys) -> Result<Option<Snapshot>, StoreEr
     }))
 }
 
-/// A transaction, or its evidence. A transaction becomes evidence and never the reverse, so that the
-/// two statements need not be of one moment.
+/// A transaction, or its evidence. A transaction becomes evidence and never the reverse, so the two
+/// statements need not be of one moment.
 async fn open_or_ended(
     sql: &Connection,
     tenant: &TenantName,

@@ -27,8 +27,8 @@ async fn store() -> (TempDir, Postgres) {
     (directory, store)
 }
 
-/// So many rows that no plan reads a whole table if an index has what it needs. One row of a hundred
-/// is an open transaction, or a dead letter.
+/// So many rows that no plan reads a whole table if an index has what it needs. One row of a
+/// hundred is an open transaction, or a dead letter.
 const FILL: &str = "
     INSERT INTO users (tenant, name, version, id, serial_base, devices_made, activations_made,
                        wrong_pins, wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock,

@@ -25,9 +25,9 @@ use crate::sql::stored::Sums;
 use crate::sql::value::{Cells, Value};
 use crate::sql::{Sql, event};
 
-/// Adds events of a tenant with the next numbers. If the batch depends on the tenant (`$8`), and the
-/// tenant is locked, it fails with a division by zero: so a `COMMIT` that was sent behind it commits
-/// nothing.
+/// Adds events of a tenant with the next numbers. If the batch depends on the tenant (`$8`), and
+/// the tenant is locked, it fails with a division by zero: so a `COMMIT` that was sent behind it
+/// commits nothing.
 const APPEND: &str = "WITH numbered AS (
         INSERT INTO event_numbers AS n (tenant, last, locked) VALUES ($1, $2, 0)
         ON CONFLICT (tenant) DO UPDATE SET last = n.last + $2

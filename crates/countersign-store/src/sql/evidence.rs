@@ -18,8 +18,8 @@ const AS_TRANSACTION: &str = "tenant, id, version, 'finished', 0, NULL, takes, e
     NULL, proof_content, proof_signer, evidence, raw, discarded, dialect, client, user_name, request_key,
     reference, device, started_at, body, content";
 
-/// The transaction has no callback in the outbox, and no dead letter that could be replayed. This is
-/// not `NOT EXISTS`, for which PostgreSQL would read all deliveries instead of those of each
+/// The transaction has no callback in the outbox, and no dead letter that could be replayed. This
+/// is not `NOT EXISTS`, for which PostgreSQL would read all deliveries instead of those of each
 /// transaction.
 const NOTHING_OWED: &str = "(SELECT 1 FROM deliveries
     WHERE deliveries.tenant = transactions.tenant AND deliveries.transaction_id = transactions.id
