@@ -64,7 +64,8 @@ fn end_all(server: &TestServer, at: u64) {
     let ends = format!(
         "UPDATE devices SET version = version + 1, identities = (
            SELECT json_group_array(json_set(value, '$.valid_until', {at}000))
-             FROM json_each(identities))"
+             FROM json_each(identities));
+         UPDATE identities SET valid_until = {at}000 WHERE valid_until IS NOT NULL"
     );
     let ended = Command::new("sqlite3").arg(server.data().join("ledger.db")).arg(ends).output();
     let ended = ended.unwrap();

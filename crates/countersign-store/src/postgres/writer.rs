@@ -8,7 +8,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use countersign_core::Fault;
@@ -25,8 +25,9 @@ use super::unit::{Batch, Failed};
 use crate::Stats;
 use crate::postgres_error::is_of_others;
 use crate::sql::change::PreparedCommit;
-use crate::sql::delivery;
 use crate::sql::error::StoreError;
+use crate::sql::value::values;
+use crate::sql::{Sql as _, delivery};
 
 /// The batches that are written at the same time.
 const WRITERS: usize = 2;
@@ -36,6 +37,16 @@ const AWAY_MAX: Duration = Duration::from_secs(2);
 const AWAY_PAUSE: Duration = Duration::from_millis(100);
 /// How often a unit is written again because others ran beside it.
 const TRIES_MAX: usize = 5;
+
+/// The commits after which the statistics of a young ledger are renewed. On an empty table all
+/// indexes seem equally good to PostgreSQL, and it would keep such a plan for a minute, while the
+/// table grows.
+const ANALYZE_AFTER: [u64; 4] = [20, 200, 2_000, 20_000];
+/// The transactions above which the database renews the statistics by itself soon enough.
+const YOUNG_MAX: i64 = 100_000;
+const IS_YOUNG: &str = "SELECT 1 FROM pg_class WHERE oid = to_regclass('transactions') AND CAST(reltuples AS BIGINT) < ?1";
+const ANALYZE: &str = "ANALYZE transactions, evidence, deliveries, contacts, used_signatures,
+    users, devices, identities, identity_labels, identity_keys, activations, events, presence";
 
 /// What is written in batches.
 pub(super) enum Work {
@@ -68,6 +79,8 @@ pub(super) struct Writers {
 struct BatchCounts {
     commits: AtomicU64,
     syncs: AtomicU64,
+    /// The entries of [`ANALYZE_AFTER`] that are done.
+    analyzed: AtomicUsize,
 }
 
 impl Writers {
@@ -150,6 +163,23 @@ impl BatchWriter {
         while let Some(batch) = self.next_batch().await {
             self.counts.commits.fetch_add(batch.len() as u64, Ordering::Relaxed);
             self.keep(batch).await;
+            self.analyze().await;
+        }
+    }
+
+    /// Renews the statistics of a young ledger, so that all plans are made again.
+    async fn analyze(&mut self) {
+        let done = self.counts.analyzed.load(Ordering::Relaxed);
+        let Some(after) = ANALYZE_AFTER.get(done) else { return };
+        if self.counts.commits.load(Ordering::Relaxed) < *after
+            || self.counts.analyzed.swap(done + 1, Ordering::Relaxed) != done
+        {
+            return;
+        }
+        let Ok(connection) = self.connected().await else { return };
+        if connection.exists(IS_YOUNG, values![YOUNG_MAX]).await.unwrap_or(false) {
+            // Without statistics it is only slow.
+            let _ = connection.client().batch_execute(ANALYZE).await;
         }
     }
 
