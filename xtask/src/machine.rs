@@ -36,11 +36,6 @@ const PROGRAMS: &[Program] = &[
         "compiles what JAX-WS makes of the service description",
     ),
     (&["wsimport", "-version"], "jaxws", "is JAX-WS, another stock SOAP client"),
-    (
-        &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb || command -v initdb"],
-        "postgresql",
-        "is the database of nodes that share a ledger",
-    ),
     (&["nginx", "-v"], "nginx-light", "stands in front of the server, as docs/operating.md says"),
     (&["haproxy", "-v"], "haproxy", "likewise"),
     (&["promtool", "--version"], "prometheus", "checks the metrics, and the alerts of that page"),

@@ -191,7 +191,7 @@ impl Address {
     /// Makes a connection. What is told on the channels that it listens to goes to `told`.
     pub(super) async fn connect(
         &self,
-        told: Option<mpsc::UnboundedSender<String>>,
+        told: Option<mpsc::Sender<String>>,
     ) -> Result<Connection, tokio_postgres::Error> {
         let client = match &self.tls {
             None => {
@@ -213,7 +213,7 @@ impl Address {
 /// Reads and writes a connection in a task of its own, until it ends.
 fn drive<S, T>(
     mut driver: tokio_postgres::Connection<S, T>,
-    told: Option<mpsc::UnboundedSender<String>>,
+    told: Option<mpsc::Sender<String>>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -222,8 +222,10 @@ fn drive<S, T>(
         loop {
             match poll_fn(|context| driver.poll_message(context)).await {
                 Some(Ok(AsyncMessage::Notification(message))) => {
-                    if let Some(told) = &told {
-                        let _ = told.send(message.payload().to_owned());
+                    let payload = || message.payload().to_owned();
+                    // Who does not keep up has lost messages, and is to connect again.
+                    if told.as_ref().is_some_and(|told| told.try_send(payload()).is_err()) {
+                        return;
                     }
                 }
                 Some(Ok(_)) => {}

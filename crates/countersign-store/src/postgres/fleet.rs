@@ -23,6 +23,9 @@ const LEASE: Duration = Duration::from_secs(6);
 /// How long the row of a node that has ended is kept, so that its devices can come back.
 const KEPT: Duration = Duration::from_mins(10);
 
+/// Messages that wait to be read. A node that has more connects again, and asks the ledger.
+const MESSAGES_MAX: usize = 1_024;
+
 /// The longest message, in bytes. PostgreSQL allows fewer than 8,000.
 pub const MESSAGE_MAX: usize = 7_900;
 
@@ -41,7 +44,7 @@ pub struct FleetNode {
 
 /// The messages of a fleet, as long as their connection holds.
 pub struct FleetMessages {
-    messages: mpsc::UnboundedReceiver<String>,
+    messages: mpsc::Receiver<String>,
     /// Held, because its end ends the connection.
     _connection: Connection,
 }
@@ -83,7 +86,7 @@ impl Fleet {
     /// # Errors
     /// If the database does not answer.
     pub async fn listen(&self) -> Result<FleetMessages, Fault> {
-        let (told, messages) = mpsc::unbounded_channel();
+        let (told, messages) = mpsc::channel(MESSAGES_MAX);
         let listen = async {
             let connection = self.address.connect(Some(told)).await?;
             let listen = format!("LISTEN \"{}\"", self.channel());
