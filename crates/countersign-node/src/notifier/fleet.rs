@@ -79,7 +79,11 @@ async fn speak<S, W>(
                 let ended = send_all(core, notifier, outbox, &node, tasks).await;
                 match ended {
                     Ok(()) => return node.leave().await,
-                    Err(fault) => log(&fault),
+                    Err(fault) => {
+                        // What was being sent may not have arrived.
+                        outbox.note_lost();
+                        log(&fault);
+                    }
                 }
             }
             Err(fault) => log(&fault),

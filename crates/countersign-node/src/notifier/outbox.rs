@@ -25,7 +25,7 @@ pub(super) struct FleetOutbox {
 #[derive(Debug, Default)]
 struct Waiting {
     hints: VecDeque<Hint>,
-    /// Whether hints were dropped.
+    /// Whether hints were dropped, or may not have arrived.
     overflown: bool,
     /// Users whose devices have come or gone here.
     users: HashSet<UserKey>,
@@ -57,6 +57,12 @@ impl FleetOutbox {
     /// Has it written where the user's devices are.
     pub(super) fn note_presence(&self, user: UserKey) {
         self.waiting.lock().users.insert(user);
+        self.changed.notify_one();
+    }
+
+    /// Notes that hints may not have arrived, so that all nodes are told to ask the ledger.
+    pub(super) fn note_lost(&self) {
+        self.waiting.lock().overflown = true;
         self.changed.notify_one();
     }
 

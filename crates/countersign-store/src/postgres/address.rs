@@ -211,10 +211,8 @@ impl Address {
 }
 
 /// Reads and writes a connection in a task of its own, until it ends.
-fn drive<S, T>(
-    mut driver: tokio_postgres::Connection<S, T>,
-    told: Option<mpsc::Sender<String>>,
-) where
+fn drive<S, T>(mut driver: tokio_postgres::Connection<S, T>, told: Option<mpsc::Sender<String>>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
