@@ -176,7 +176,9 @@ async fn nodes_that_lose_the_database_answer_503_keep_their_channels_and_recover
     .await;
     // The device is still connected, and its node hears of what the other node starts.
     let after = payment("after");
-    let (answer, _) = join!(a.start_signature("jane", &after), device.signs());
+    let both = async { join!(a.start_signature("jane", &after), device.signs()) };
+    let both = tokio::time::timeout(Duration::from_mins(1), both).await;
+    let (answer, _) = both.expect("the device is offered what the other node starts");
     assert_eq!(answer.1["status"], "OK", "{}", answer.1);
     assert!(!b.log().contains("panicked"));
 }
