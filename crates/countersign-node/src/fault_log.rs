@@ -17,7 +17,7 @@ const SAME_EVERY: Duration = Duration::from_secs(10);
 /// The faults that are remembered; there are few kinds.
 const REMEMBERED_MAX: usize = 256;
 
-/// What was logged lately: for each fault, when, and how often it came since.
+/// The faults that were logged lately: the time of each, and how often it came since.
 static LATELY: Mutex<Option<HashMap<String, (Instant, u64)>>> = Mutex::new(None);
 
 /// Counts no fault yet, so that the metric exists.

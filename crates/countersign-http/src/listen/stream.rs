@@ -36,7 +36,7 @@ pub(super) struct ConnectionStream<S> {
     state: Box<StreamState>,
 }
 
-/// What a stream needs when its peer does not read, and until it is dropped.
+/// The state of a stream while its peer does not read, and until it is dropped.
 struct StreamState {
     write_wait: Duration,
     /// Runs while the peer reads nothing.

@@ -72,7 +72,7 @@ async fn speak<S, W>(
                 }
                 number = Some(node.number());
                 outbox.set_node(node.number());
-                // What was noted before may be lost with the database.
+                // The database may have lost earlier notes.
                 for user in notifier.users() {
                     outbox.note_presence(user);
                 }
@@ -80,7 +80,7 @@ async fn speak<S, W>(
                 match ended {
                     Ok(()) => return node.leave().await,
                     Err(fault) => {
-                        // What was being sent may not have arrived.
+                        // The last messages may not have arrived.
                         outbox.note_lost();
                         log(&fault);
                     }

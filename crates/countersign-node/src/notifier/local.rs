@@ -44,7 +44,7 @@ struct Connections {
     /// Notified when a delivery is queued.
     delivery_queued: Notify,
     numbers: AtomicU64,
-    /// What the other nodes of a fleet are to learn; `None` if there are no others.
+    /// The news for the other nodes of a fleet; `None` if there are no others.
     fleet: Option<FleetOutbox>,
 }
 
@@ -145,7 +145,7 @@ impl LocalNotifier {
         self.0.fleet.as_ref().map_or(1, FleetOutbox::node)
     }
 
-    /// What the other nodes are to learn, if there are others.
+    /// The news for the other nodes, if there are others.
     pub(super) fn outbox(&self) -> Option<&FleetOutbox> {
         self.0.fleet.as_ref()
     }

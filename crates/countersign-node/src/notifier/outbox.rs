@@ -1,4 +1,4 @@
-//! What the other nodes of a fleet are to learn: short messages, and where devices are.
+//! The news for the other nodes of a fleet: short messages, and the places of devices.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};

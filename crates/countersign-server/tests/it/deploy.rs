@@ -24,7 +24,7 @@ fn text(name: &str) -> String {
     std::fs::read_to_string(deploy(name)).unwrap()
 }
 
-/// What a command prints; it must succeed.
+/// The output of a command, which must succeed.
 fn succeeds(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = [output.stdout, output.stderr].concat();

@@ -138,7 +138,7 @@ pub enum PostgresError {
 pub(super) struct Address {
     config: Config,
     tls: Option<MakeRustlsConnect>,
-    /// What is set on each new connection.
+    /// The settings of each new connection.
     settings: String,
     /// The schema's name.
     pub(super) schema: String,

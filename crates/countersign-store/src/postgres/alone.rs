@@ -28,7 +28,7 @@ pub(super) enum Alone {
     Reseal(Vec<Resealed>),
 }
 
-/// What became of it.
+/// The result of a unit of work.
 pub(super) enum Done {
     Committed(Committed),
     Leased(Vec<Delivery>),

@@ -52,14 +52,14 @@ const ADD_STORED: &str = "INSERT INTO stored AS s (tenant, client, transactions,
 pub(super) struct Batch<C> {
     connection: C,
     ends: Mutex<Ends>,
-    /// What was stored before the batch, by tenant and client.
+    /// The stored bytes before the batch, by tenant and client.
     sums: Mutex<HashMap<ClientKey, Arc<OnceCell<Sums>>>>,
 }
 
 /// A tenant's name and a client's id.
 type ClientKey = (String, String);
 
-/// What is written at the end of a batch.
+/// The writes at the end of a batch.
 #[derive(Default)]
 struct Ends {
     /// The new transactions and their bytes, by tenant and client.

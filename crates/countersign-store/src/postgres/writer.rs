@@ -48,13 +48,13 @@ const IS_YOUNG: &str = "SELECT 1 FROM pg_class WHERE oid = to_regclass('transact
 const ANALYZE: &str = "ANALYZE transactions, evidence, deliveries, contacts, used_signatures,
     users, devices, identities, identity_labels, identity_keys, activations, events, presence";
 
-/// What is written in batches.
+/// A unit of work that is written in batches.
 pub(super) enum Work {
     Commit(Box<PreparedCommit>),
     Settle(Box<Settle>),
 }
 
-/// What became of it.
+/// The result of a unit of work.
 #[derive(Debug)]
 pub(super) enum Answer {
     Committed(Committed),
