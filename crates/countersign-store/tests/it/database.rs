@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use countersign_core::delivery::DeliveryKind;
+use countersign_core::event::{Actor, NewEvent};
 use countersign_core::port::{
     Change, Commit, Committed, Handle, Ledger as _, Preconditions, TransactionChange,
 };
@@ -273,4 +274,35 @@ async fn words_of_a_device_that_the_database_cannot_store_are_stored_without_tha
         matches!(&end, Some(End::Declined { words, .. }) if words == "no\u{fffd}thanks"),
         "{end:?}"
     );
+}
+
+#[tokio::test]
+async fn a_take_waits_for_a_tenants_lock_that_is_not_durable_yet_and_writes_nothing_after_it() {
+    let (directory, location) = (tempfile::tempdir().unwrap(), location(new_schema()));
+    let store = node(&location, &directory).await;
+    populate(&store).await;
+    let acme: countersign_core::id::TenantName = "acme".parse().unwrap();
+    let user = store.read().user(&acme, &"jane".parse().unwrap()).await.unwrap().unwrap();
+    store.step(commit(waiting(spec(1)), None)).await.unwrap();
+    let schema = location.schema.clone();
+    let locking = std::thread::spawn(move || {
+        let lock = format!(
+            "BEGIN; UPDATE {schema}.tenants SET state = 'locked' WHERE name = 'acme';
+             INSERT INTO {schema}.event_numbers AS n (tenant, last, locked) VALUES ('acme', 0, 1)
+             ON CONFLICT (tenant) DO UPDATE SET locked = 1; SELECT pg_sleep(1.5); COMMIT"
+        );
+        shared().sql(&lock).unwrap();
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let take = TransactionChange {
+        preconditions: Preconditions { user: Some(user.version), ..Preconditions::default() },
+        ..commit(taken(waiting(spec(1)), 500), Some(1))
+    };
+    let event =
+        NewEvent::of_transaction(take.event, &take.transaction, Actor::Server, Timestamp(9));
+    let take = Commit { change: Change::Transaction(Box::new(take)), events: vec![event] };
+    assert_eq!(store.commit(take).await.unwrap(), Committed::Stale);
+    locking.join().unwrap();
+    let found = store.read().transaction(&acme, &Handle::Id(spec(1).id)).await.unwrap();
+    assert_eq!(found.unwrap().version, 1, "nothing was written");
 }
